@@ -1,0 +1,308 @@
+"""What an engine's answer means: the types of `GET /images/json`, and how to read them.
+
+Every type is a frozen msgspec Struct. Attributes are snake_case, the wire carries the engine's own
+keys (`Id`, `RepoTags`, …). `msgspec.json.encode` writes those keys, leaves out what is None and
+writes everything else. No I/O here, and no API version is compared here.
+
+Keys as in moby `api/types/image/*.go@b985e23` and the OCI image specification.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "AttestationProperties",
+    "BuildIdentity",
+    "Identity",
+    "ImageManifestSummary",
+    "ImageProperties",
+    "ImageSummary",
+    "ManifestSize",
+    "OCIDescriptor",
+    "OCIPlatform",
+    "PullIdentity",
+    "SignatureIdentity",
+    "SignatureTimestamp",
+    "SignerIdentity",
+    "UnpackedSize",
+]
+
+
+# `omit_defaults` leaves out what equals its default; a default made by one of these is always
+# written, so that only None is left out.
+def _text() -> str:
+    return ""
+
+
+def _number() -> int:
+    return 0
+
+
+def _no() -> bool:
+    return False
+
+
+def _nothing() -> tuple[Any, ...]:
+    return ()
+
+
+def _empty() -> dict[str, str]:
+    return {}
+
+
+class _Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What all types share. `gc=False`: no value here can be part of a cycle."""
+
+
+class OCIPlatform(_Wire):
+    """The platform an image is for, as in the OCI image specification."""
+
+    architecture: str = msgspec.field(default_factory=_text)
+    """CPU architecture, such as `"amd64"`; `"unknown"` for attestations."""
+    os: str = msgspec.field(default_factory=_text)
+    """Operating system, such as `"linux"`; `"unknown"` for attestations."""
+    os_version: str | None = msgspec.field(default=None, name="os.version")
+    """Version of the operating system, given for Windows images."""
+    os_features: tuple[str, ...] = msgspec.field(default_factory=_nothing, name="os.features")
+    """Features of the operating system that the image needs, such as `"win32k"`."""
+    variant: str | None = None
+    """Variant of the CPU, such as `"v8"`."""
+
+    def __str__(self) -> str:
+        """`os/architecture[/variant]`, the form that `docker pull --platform` takes."""
+        parts = (self.os, self.architecture, self.variant)
+        return "/".join(part for part in parts if part)
+
+
+class OCIDescriptor(_Wire):
+    """What a piece of content is, how large, and its digest: an OCI content descriptor."""
+
+    media_type: str = msgspec.field(default_factory=_text, name="mediaType")
+    """Media type of the content that is pointed to."""
+    digest: str = msgspec.field(default_factory=_text)
+    """`algorithm:hex` of the content."""
+    size: int = msgspec.field(default_factory=_number)
+    """Bytes of the content that is pointed to, not of the whole image."""
+    urls: tuple[str, ...] = msgspec.field(default_factory=_nothing)
+    """Where the content can be downloaded, if anywhere."""
+    annotations: dict[str, str] = msgspec.field(default_factory=_empty)
+    """Free metadata."""
+    data: str | None = None
+    """The content itself, in base64, if it is embedded."""
+    platform: OCIPlatform | None = None
+    """The platform, if the descriptor says it."""
+    artifact_type: str | None = msgspec.field(default=None, name="artifactType")
+    """The type of an artifact that is not an image."""
+
+
+class SignatureTimestamp(_Wire, rename="pascal"):
+    """When a signature was made, according to a witness."""
+
+    type: str = msgspec.field(default_factory=_text)
+    """The witness: `"Tlog"`, `"TimestampAuthority"`, or what a newer engine says."""
+    uri: str = msgspec.field(default_factory=_text, name="URI")
+    """The address of the witness."""
+    timestamp: str = msgspec.field(default_factory=_text)
+    """RFC 3339, as the engine sends it; see `timestamp_datetime`."""
+
+    @property
+    def timestamp_datetime(self) -> datetime | None:
+        """`timestamp` as an aware datetime; None where it is not one."""
+        return _rfc3339(self.timestamp)
+
+
+class SignerIdentity(_Wire, rename="pascal"):
+    """Who signed, as the certificate says (the fields of a Fulcio certificate)."""
+
+    certificate_issuer: str = msgspec.field(default_factory=_text)
+    subject_alternative_name: str = msgspec.field(default_factory=_text)
+    issuer: str | None = None
+    build_signer_uri: str | None = msgspec.field(default=None, name="BuildSignerURI")
+    build_signer_digest: str | None = None
+    runner_environment: str | None = None
+    source_repository_uri: str | None = msgspec.field(default=None, name="SourceRepositoryURI")
+    source_repository_digest: str | None = None
+    source_repository_ref: str | None = None
+    source_repository_identifier: str | None = None
+    source_repository_owner_uri: str | None = msgspec.field(
+        default=None, name="SourceRepositoryOwnerURI"
+    )
+    source_repository_owner_identifier: str | None = None
+    build_config_uri: str | None = msgspec.field(default=None, name="BuildConfigURI")
+    build_config_digest: str | None = None
+    build_trigger: str | None = None
+    run_invocation_uri: str | None = msgspec.field(default=None, name="RunInvocationURI")
+    source_repository_visibility_at_signing: str | None = None
+
+
+class SignatureIdentity(_Wire, rename="pascal"):
+    """A signature found on the image, and what the engine made of it."""
+
+    name: str | None = None
+    timestamps: tuple[SignatureTimestamp, ...] = msgspec.field(default_factory=_nothing)
+    known_signer: str | None = None
+    """A signer that the engine knows by name, such as `"DHI"`."""
+    docker_reference: str | None = None
+    signer: SignerIdentity | None = None
+    signature_type: str | None = None
+    """`"bundle-v0.3"`, `"simplesigning-v1"`, or what a newer engine says."""
+    error: str | None = None
+    """Why the signature could not be verified."""
+    warnings: tuple[str, ...] = msgspec.field(default_factory=_nothing)
+
+
+class PullIdentity(_Wire, rename="pascal"):
+    """That the image was pulled, and from where."""
+
+    repository: str | None = None
+    created_at: str = msgspec.field(default_factory=_text)
+    """RFC 3339, as the engine sends it; `0001-01-01T00:00:00Z` where it does not know."""
+
+    @property
+    def created_at_datetime(self) -> datetime | None:
+        """`created_at` as an aware datetime; None where it is not one, or not known."""
+        return _rfc3339(self.created_at)
+
+
+class BuildIdentity(_Wire, rename="pascal"):
+    """That the image was built here, and by which build."""
+
+    ref: str | None = None
+    created_at: str = msgspec.field(default_factory=_text)
+    """RFC 3339, as the engine sends it; `0001-01-01T00:00:00Z` where it does not know."""
+
+    @property
+    def created_at_datetime(self) -> datetime | None:
+        """`created_at` as an aware datetime; None where it is not one, or not known."""
+        return _rfc3339(self.created_at)
+
+
+class Identity(_Wire, rename="pascal"):
+    """Where an image came from, as far as the engine already knows (API 1.54).
+
+    A list never makes the engine compute it, so it may be missing now and there later.
+    """
+
+    signature: tuple[SignatureIdentity, ...] = msgspec.field(default_factory=_nothing)
+    pull: tuple[PullIdentity, ...] = msgspec.field(default_factory=_nothing)
+    build: tuple[BuildIdentity, ...] = msgspec.field(default_factory=_nothing)
+
+
+class ManifestSize(_Wire, rename="pascal"):
+    """How much room one manifest takes."""
+
+    content: int = msgspec.field(default_factory=_number)
+    """Bytes of the blobs that are present, as they are stored (compressed)."""
+    total: int = msgspec.field(default_factory=_number)
+    """Bytes of everything that is present: blobs, and what is unpacked."""
+
+
+class UnpackedSize(_Wire, rename="pascal"):
+    """How much room an unpacked image takes."""
+
+    unpacked: int = msgspec.field(default_factory=_number)
+    """Bytes of the unpacked layers; 0 where nothing is unpacked."""
+
+
+class ImageProperties(_Wire, rename="pascal"):
+    """What is known of a manifest that is an image for one platform."""
+
+    platform: OCIPlatform = msgspec.field(default_factory=OCIPlatform)
+    identity: Identity | None = None
+    """Only with `identity=True` (API 1.54), and only what the engine has at hand."""
+    size: UnpackedSize = msgspec.field(default_factory=UnpackedSize)
+    containers: tuple[str, ...] = msgspec.field(default_factory=_nothing)
+    """Ids of the containers that use this manifest."""
+
+
+class AttestationProperties(_Wire, rename="pascal"):
+    """What is known of a manifest that is an attestation."""
+
+    for_: str = msgspec.field(default_factory=_text, name="For")
+    """Digest of the image manifest that is attested."""
+
+
+class ImageManifestSummary(_Wire, rename="pascal"):
+    """One manifest of an image: an image for one platform, an attestation, or something else."""
+
+    id: str = msgspec.field(default_factory=_text, name="ID")
+    """Digest of the manifest."""
+    descriptor: OCIDescriptor = msgspec.field(default_factory=OCIDescriptor)
+    available: bool = msgspec.field(default_factory=_no)
+    """Whether all of its content is present on the engine."""
+    size: ManifestSize = msgspec.field(default_factory=ManifestSize)
+    kind: str = msgspec.field(default_factory=_text)
+    """`"image"`, `"attestation"`, `"unknown"`, or what a newer engine says."""
+    image_data: ImageProperties | None = None
+    """Only for `kind == "image"`."""
+    attestation_data: AttestationProperties | None = None
+    """Only for `kind == "attestation"`."""
+
+
+class ImageSummary(_Wire):
+    """One image of an engine's list, with one meaning on every engine and API version.
+
+    Compared by value, hashed by `id`.
+    """
+
+    id: str = msgspec.field(name="Id")
+    """As the engine gives it: the digest of the image's config, or, with the containerd image
+    store, of its index or manifest. Compare ids of one engine only."""
+    parent_id: str = msgspec.field(default_factory=_text, name="ParentId")
+    """The image that this one was built on, by the classic builder; `""` where there is none."""
+    repo_tags: tuple[str, ...] = msgspec.field(default_factory=_nothing, name="RepoTags")
+    """Names with a tag, as the engine writes them; `()` for an untagged image."""
+    repo_digests: tuple[str, ...] = msgspec.field(default_factory=_nothing, name="RepoDigests")
+    """Names with a digest, as the engine writes them; `()` for an image never pulled or pushed."""
+    created: int = msgspec.field(default_factory=_number, name="Created")
+    """When the image was made, in seconds since 1970, as the image's author says; 0 or
+    -62135596800 where nobody said. Podman then gives the time of loading. See `created_at`."""
+    size: int = msgspec.field(default_factory=_number, name="Size")
+    """Bytes on disk. Images share layers: the sum over a list is more than the disk holds."""
+    shared_size: int | None = msgspec.field(default=None, name="SharedSize")
+    """Bytes shared with other images. None unless asked for with `shared_size=True` (API 1.42)
+    and computed by the engine."""
+    containers: int | None = msgspec.field(default=None, name="Containers")
+    """How many containers use the image, stopped ones too. None where the engine did not count:
+    Docker does since API 1.51, Podman always."""
+    virtual_size: int | None = msgspec.field(default=None, name="VirtualSize")
+    """What engines send below API 1.44, always equal to `size`; None above."""
+    labels: dict[str, str] = msgspec.field(default_factory=_empty, name="Labels")
+    """The labels of the image; `{}` where there are none."""
+    manifests: tuple[ImageManifestSummary, ...] | None = msgspec.field(
+        default=None, name="Manifests"
+    )
+    """What the image is made of. None unless asked for with `manifests=True` (API 1.47) and
+    provided, which takes the containerd image store."""
+    descriptor: OCIDescriptor | None = msgspec.field(default=None, name="Descriptor")
+    """What `id` points to (API 1.48, with the containerd image store); None elsewhere."""
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """`created` as an aware UTC datetime; None where it is unknown or no datetime holds it."""
+        # -62135596800 is Go's zero time, year 1: "nobody said"; 253402300799 ends year 9999.
+        if -62135596800 < self.created <= 253402300799:
+            return _EPOCH + timedelta(seconds=self.created)
+        return None
+
+    @property
+    def is_dangling(self) -> bool:
+        """Whether no tag and no digest refers to the image."""
+        return not self.repo_tags and not self.repo_digests
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _rfc3339(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    # Go's zero time says "not known".
+    return moment if moment.tzinfo is not None and moment.year > 1 else None
