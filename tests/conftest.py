@@ -1,0 +1,36 @@
+"""What all tests share: the event loops they run on, and real engines where there are any."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import engines
+import pytest
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def dockerd() -> Iterator[str]:
+    """The host of a real, filled Docker engine; only to be read from."""
+    # Not below pytest's own folder: the path of a socket is at most 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(prefix="di-") as folder,
+        engines.start_dockerd(Path(folder)) as host,
+    ):
+        engines.fill(host)
+        yield host
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[str]:
+    """The host of a real, filled Podman service; only to be read from."""
+    with (
+        tempfile.TemporaryDirectory(prefix="di-") as folder,
+        engines.start_podman(Path(folder)) as host,
+    ):
+        engines.fill(host)
+        yield host
