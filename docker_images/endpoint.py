@@ -1,14 +1,40 @@
 """Which engine to talk to: the rules of the docker command, as a pure function.
 
-Knows the environment variables, docker's configuration folder and its contexts. Refuses to know how
-a connection is made: no socket is opened here, no process started, no certificate read.
+The strategy: one table says who may name the engine, in order; the first that does wins. A host
+string is then read as `docker -H` reads it, the host of a context as the docker command reads that,
+which is not the same. Where we differ from the docker command we are stricter about what could not
+work or is not safe, and accept `http(s)://`; the differential test names every such place.
+
+Knows the environment variables and what a host string means. Refuses to know how docker's folder is
+laid out (`config`) and how a connection is made: no socket is opened here, no process started, no
+certificate read.
 """
 
-from typing import Literal
+import ipaddress
+import os
+import posixpath
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
-__all__ = ["TLS", "Endpoint"]
+from docker_images.config import Config, config_folder, read_config, read_context
+from docker_images.errors import EndpointError
+
+__all__ = [
+    "TLS",
+    "Considered",
+    "Endpoint",
+    "check_arguments",
+    "context_endpoint",
+    "explain",
+    "npipe_refusal",
+    "resolve_endpoint",
+]
 
 
 class TLS(msgspec.Struct, frozen=True):
@@ -31,9 +57,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     host: str
     """The address as `DOCKER_HOST` would have it, such as `"unix:///var/run/docker.sock"`."""
     source: str
-    """Where the address came from: `"default"`, `"DOCKER_HOST"`, `"host="`, `"context 'x'"`, …"""
+    """Where the address came from: `"default"`, `"DOCKER_HOST"`, `"host="`, `"context 'x'"`, or
+    `"context 'x' from DOCKER_CONTEXT"`."""
     path: str = ""
-    """unix: the socket, `"\\0name"` for an abstract one; ssh: the remote socket; npipe: the pipe."""
+    """unix: the socket, `"\\0name"` for an abstract one; ssh: the remote one; npipe: the pipe."""
     hostname: str = ""
     """tcp, ssh: name or IP address, an IPv6 one without brackets."""
     port: int | None = None
@@ -41,10 +68,481 @@ class Endpoint(msgspec.Struct, frozen=True):
     user: str | None = None
     """ssh: the user to log in as; None for ssh's own default."""
     base_path: str = ""
-    """tcp: what stands before `/v1.47/…`, without a trailing slash."""
+    """tcp: what stands before `/v1.47/…`, percent-encoded, without a trailing slash."""
     tls: TLS | None = None
     """tcp: how to verify; None for plain HTTP."""
     headers: tuple[tuple[str, str], ...] = ()
     """`HttpHeaders` of config.json, sent with every request; values are left out of the repr."""
     warnings: tuple[str, ...] = ()
     """What was odd in the configuration, and passed over as the docker command does."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What is set, with the names of headers only: their values are often credentials."""
+        told = [
+            (at.name, getattr(self, at.name), at.default) for at in msgspec.structs.fields(self)
+        ]
+        hidden = {"headers": tuple(name for name, _ in self.headers)}
+        return [(name, hidden.get(name, value)) for name, value, unset in told if value != unset]
+
+    def __repr__(self) -> str:
+        return f"Endpoint({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class Considered(NamedTuple):
+    """One place that may name the engine, as `explain` reports it."""
+
+    source: str
+    """`"host="`, `"context="`, `"DOCKER_HOST"`, `"DOCKER_CONTEXT"`, `"currentContext of …"` or
+    `"default"`."""
+    value: str | None
+    """What it says, without passwords; None where it says nothing."""
+    won: bool
+
+
+def resolve_endpoint(
+    env: Mapping[str, str] | None = None, host: str | None = None, context: str | None = None
+) -> Endpoint:
+    """Find the engine that the docker command would talk to.
+
+    The order: the argument, `DOCKER_HOST`, `DOCKER_CONTEXT`, `currentContext` of config.json, the
+    platform's default. A set but empty variable counts as unset; the context named `default`
+    stands for `DOCKER_HOST` or the platform's default.
+
+    `env` is `os.environ` where it is None. Only `config.json` and one context are read.
+
+    Raises `EndpointError` where this names no engine that could be reached; never is another one
+    taken instead.
+    """
+    return _resolve(os.environ if env is None else env, host, context, sys.platform)
+
+
+def explain(
+    env: Mapping[str, str] | None = None, host: str | None = None, context: str | None = None
+) -> tuple[Considered, ...]:
+    """Report every place that may name the engine, in order, and the one that won.
+
+    Raises `EndpointError` for arguments that `resolve_endpoint` refuses; what the winner says is
+    not looked at.
+    """
+    env = os.environ if env is None else env
+    check_arguments(host, context)
+    config = read_config(config_folder(env, sys.platform))
+    rows = _order(env, host, context, config, sys.platform)
+    winner = _winner(rows)
+    return tuple(
+        Considered(row.source, _shown(row.value) if row.value else None, row is winner)
+        for row in rows
+    )
+
+
+def check_arguments(host: str | None, context: str | None) -> None:
+    """Refuse what no environment can make sense of.
+
+    Raises `EndpointError`, and `TypeError` for what is not a string.
+    """
+    for name, value in (("host", host), ("context", context)):
+        if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"{name} must be a string or None, not {type(value).__name__}")
+        if value == "":
+            raise EndpointError(
+                f"{name}= is empty; leave it out for the engine of the docker command"
+            )
+    if host is not None and context is not None:
+        raise EndpointError("host= and context= are both given; leave one of them out")
+
+
+# ── Who names the engine ────────────────────────────────────────────────────────────────────────
+
+
+class _Row(NamedTuple):
+    source: str
+    means: Literal["host", "context"]
+    value: str | None
+
+
+def _order(
+    env: Mapping[str, str], host: str | None, context: str | None, config: Config, platform: str
+) -> tuple[_Row, ...]:
+    """The order table. docker/cli cli/command/cli.go resolveContextName@28f7560."""
+    return (
+        _Row("host=", "host", host),
+        _Row("context=", "context", context),
+        _Row("DOCKER_HOST", "host", env.get("DOCKER_HOST")),
+        _Row("DOCKER_CONTEXT", "context", env.get("DOCKER_CONTEXT")),
+        _Row(f"currentContext of {config.path}", "context", config.current_context),
+        _Row("default", "host", _default_host(env, platform)),
+    )
+
+
+def _winner(rows: tuple[_Row, ...]) -> _Row:
+    told = [row for row in rows if row.value]
+    if told[0].means == "context" and told[0].value == "default":
+        return next(row for row in told if row.means == "host")
+    return told[0]
+
+
+def _resolve(
+    env: Mapping[str, str], host: str | None, context: str | None, platform: str
+) -> Endpoint:
+    check_arguments(host, context)
+    folder = config_folder(env, platform)
+    config = read_config(folder)
+    source, means, value = _winner(_order(env, host, context, config, platform))
+    value = value or ""
+    if means == "host":
+        found = _host_endpoint(value, source, env, folder, platform)
+    else:
+        by = "" if source == "context=" else f" from {source}"
+        found = context_endpoint(folder, value, f"context {value!r}{by}", platform)
+    return msgspec.structs.replace(
+        found, headers=config.headers, warnings=(*config.warnings, *found.warnings)
+    )
+
+
+def _default_host(env: Mapping[str, str], platform: str) -> str:
+    if _tls_asked(env):
+        return "tcp://localhost:2376"
+    return _platform_host(platform)
+
+
+def _platform_host(platform: str) -> str:
+    return f"npipe://{_PIPE}" if platform == "win32" else f"unix://{_SOCKET}"
+
+
+_SOCKET = "/var/run/docker.sock"
+_PIPE = "//./pipe/docker_engine"
+
+
+# ── Host strings, of -H and DOCKER_HOST ─────────────────────────────────────────────────────────
+
+# What Go's strings.TrimSpace trims; str.strip would take \x1c to \x1f as well.
+_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005"
+    "\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+
+_SCHEMES = "unix://, tcp://, http://, https://, ssh:// and npipe://"
+
+
+def _host_endpoint(
+    text: str, source: str, env: Mapping[str, str], folder: Path, platform: str
+) -> Endpoint:
+    """A host string as `docker -H` reads it: docker/cli opts/hosts.go@28f7560."""
+    text = text.strip(_SPACE) or _default_host(env, platform)
+    refuse = _Refusal(source, text)
+    scheme, marked, rest = text.partition("://")
+    if not marked:
+        scheme, rest = "tcp", text
+    match scheme:
+        case "unix" | "npipe":
+            path = rest.removeprefix(f"{scheme}://")
+            if "://" in path:
+                raise refuse(f"is not a path behind {scheme}://", "name one socket or pipe")
+            if scheme == "npipe":
+                return _npipe(path or _PIPE, source)
+            return _unix(path or _SOCKET, source, platform, refuse)
+        case "tcp" | "http" | "https":
+            if scheme == "tcp":
+                rest = rest.removeprefix("tcp://")
+            tls = _environment_tls(env, folder, scheme, source)
+            # 2375 also with TLS, as docker; https:// is ours, and 2376 its registered port.
+            found = _tcp(scheme, rest, 2376 if scheme == "https" else 2375, tls, refuse)
+            if marked or ".sock" not in text:
+                return found
+            path = text.removeprefix("unix:")
+            hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "
+            hint += f"if a socket is meant, write {_shown(f'unix://{path}')!r}"
+            return msgspec.structs.replace(found, warnings=(hint,))
+        case "ssh":
+            return _ssh(rest, source, refuse)
+        case "fd":
+            raise refuse(
+                "is an address for dockerd, not for clients", "name the socket it listens on"
+            )
+        case _:
+            raise refuse("has an unknown scheme", f"known are {_SCHEMES}")
+
+
+# ── Hosts of contexts ───────────────────────────────────────────────────────────────────────────
+
+
+def context_endpoint(folder: Path, name: str, source: str, platform: str) -> Endpoint:
+    """The endpoint of a stored context: moby client/client.go ParseHostURL@b985e23.
+
+    The environment has no say in it, and nothing is trimmed or defaulted but the port, which is
+    that of the scheme that HTTP would use.
+
+    Raises `EndpointError` where there is no such context or it names no engine.
+    """
+    stored = read_context(folder, name, source)
+    refuse = _Refusal(source, stored.host)
+    text = stored.host or _platform_host(platform)
+    scheme, marked, rest = text.partition("://")
+    if not marked or not rest:
+        raise refuse(
+            "is no address", f"write scheme://address in {stored.path}; known are {_SCHEMES}"
+        )
+    match scheme:
+        case "unix":
+            return _unix(rest, source, platform, refuse)
+        case "npipe":
+            return _npipe(rest, source)
+        case "tcp" | "http" | "https":
+            verify = not stored.skip_verify
+            if stored.tls_folder is not None:
+                tls: TLS | None = _material(stored.tls_folder, verify)
+            elif stored.skip_verify or scheme == "https":
+                tls = TLS(verify=verify)  # the docker command would send plain HTTP to https://
+            else:
+                tls = None
+            return _tcp(scheme, rest, 443 if tls else 80, tls, refuse)
+        case "ssh":
+            return _ssh(rest, source, refuse)
+        case "fd":
+            raise refuse(
+                "is an address for dockerd, not for clients", "name the socket it listens on"
+            )
+        case _:
+            raise refuse("has an unknown scheme", f"known are {_SCHEMES}")
+
+
+# ── TLS ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _tls_asked(env: Mapping[str, str]) -> bool:
+    # "0" and "false" are set, and so mean yes.
+    return bool(env.get("DOCKER_TLS_VERIFY") or env.get("DOCKER_TLS"))
+
+
+def _environment_tls(env: Mapping[str, str], folder: Path, scheme: str, source: str) -> TLS | None:
+    certificates = env.get("DOCKER_CERT_PATH")
+    if _tls_asked(env):
+        tls = _material(Path(certificates or folder), bool(env.get("DOCKER_TLS_VERIFY")))
+        if tls.ca is None:
+            asked = "DOCKER_TLS_VERIFY" if env.get("DOCKER_TLS_VERIFY") else "DOCKER_TLS"
+            raise EndpointError(
+                f"{source}: {asked} asks for TLS, but there is no {certificates or folder}/ca.pem;"
+                f" set DOCKER_CERT_PATH to the folder of ca.pem and its like, or unset {asked}"
+            )
+        return tls
+    if scheme == "https":
+        return _material(Path(certificates), verify=True) if certificates else TLS()
+    return None
+
+
+def _material(folder: Path, verify: bool) -> TLS:
+    """The files that are there; of certificate and key both or none, since one is of no use."""
+    ca, cert, key = (str(folder / f"{name}.pem") for name in ("ca", "cert", "key"))
+    pair = Path(cert).is_file() and Path(key).is_file()
+    return TLS(
+        ca=ca if Path(ca).is_file() else None,
+        cert=cert if pair else None,
+        key=key if pair else None,
+        verify=verify,
+    )
+
+
+# ── Addresses ───────────────────────────────────────────────────────────────────────────────────
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_USERINFO = re.compile(r"[A-Za-z0-9._:~!$&'()*+,;=@%-]*")  # Go's net/url validUserinfo
+_LABELS = re.compile(r"[A-Za-z0-9_~-]{1,63}(?:\.[A-Za-z0-9_~-]{1,63})*\.?")
+_PORT = re.compile(r"0*([0-9]{1,5})")
+_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# No first character that ssh could take for an option, nothing that a shell or a `%` token of
+# ssh_config could take for more than a name.
+_SSH_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
+_SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class _Refusal(NamedTuple):
+    """Makes the `EndpointError` for one host string."""
+
+    source: str
+    text: str
+
+    def __call__(self, fact: str, advice: str) -> EndpointError:
+        return EndpointError(f"{self.source}: {_shown(self.text)!r} {fact}; {advice}")
+
+
+def _shown(text: str) -> str:
+    """A host string for messages: cut short, and without what may be a password or a token."""
+    scheme, marked, rest = text.partition("://")
+    if not marked:
+        scheme, rest = "", text
+    if scheme not in ("unix", "npipe") or "://" in rest:
+        # A password may hold any character, so the last @ decides, wherever Go would end it.
+        before, at, after = rest.rpartition("@")
+        if scheme != "ssh" or ":" in before:
+            before = "***" if at else ""
+        rest = before + at + re.sub(r"([?#]).*", r"\1***", after, flags=re.DOTALL)
+    whole = scheme + marked + rest
+    return whole if len(whole) <= 200 else whole[:200] + "…"
+
+
+def _unix(path: str, source: str, platform: str, refuse: _Refusal) -> Endpoint:
+    """A socket; the path is literal, no escape is decoded, and `@name` is abstract on Linux."""
+    abstract = path.startswith("@") and platform == "linux"
+    try:
+        size = len(os.fsencode(path))
+    except UnicodeEncodeError:
+        raise refuse("is not text", "write the path as it is on disk") from None
+    if "\0" in path:
+        raise refuse("holds a NUL character", "write the path as it is on disk")
+    # sun_path of sockaddr_un: 108 bytes on Linux, 104 elsewhere, a path ends with a NUL.
+    limit = (107 if platform == "linux" else 103) + abstract
+    if size > limit:
+        raise refuse(
+            f"is {size} bytes long, a socket's address at most {limit}",
+            "use a shorter path or a symlink",
+        )
+    return Endpoint("unix", f"unix://{path}", source, path=f"\0{path[1:]}" if abstract else path)
+
+
+def _npipe(path: str, source: str) -> Endpoint:
+    return Endpoint("npipe", f"npipe://{path}", source, path=path.replace("/", "\\"))
+
+
+def npipe_refusal(endpoint: Endpoint) -> str:
+    """Why a named pipe cannot be connected to, and the way out: the text of the `EndpointError`."""
+    return (
+        f"{endpoint.source}: {endpoint.host} is a Windows named pipe, which cannot be spoken to"
+        " here; enable 'Expose daemon on tcp://localhost:2375 without TLS' in Docker Desktop and"
+        " use host='tcp://localhost:2375', or reach the engine by an ssh:// host or context"
+    )
+
+
+class _Parts(NamedTuple):
+    userinfo: str | None
+    host: str
+    port: int | None
+    path: str
+    more: bool
+    """A query or a fragment follows."""
+
+
+def _parts(rest: str, refuse: _Refusal) -> _Parts:
+    """What stands behind `scheme://`, cut as Go's net/url cuts it."""
+    if _CONTROL.search(rest):
+        raise refuse("holds a control character", "write the address without it")
+    before, hash_, fragment = rest.partition("#")
+    before, question, _ = before.partition("?")
+    authority, slash, path = before.partition("/")
+    userinfo, at, address = authority.rpartition("@")
+    if _BAD_ESCAPE.search(before) or _BAD_ESCAPE.search(fragment):
+        raise refuse("holds a % that is no escape", "write %25 for a percent sign")
+    if not _USERINFO.fullmatch(userinfo):
+        raise refuse("has a malformed user", "write scheme://host:port")
+    if address.startswith("["):
+        host, closed, port = address[1:].rpartition("]")
+        if not closed or port[:1] not in ("", ":"):
+            raise refuse("has a malformed IPv6 address", "write it as [::1]:2375")
+        port = port[1:]
+    else:
+        host, colon, port = address.rpartition(":")
+        if not colon:
+            host, port = address, ""
+    number = _PORT.fullmatch(port)
+    if port and not (number and 0 < int(number[1]) < 65536):
+        raise refuse(
+            "has an impossible port", "use one from 1 to 65535, behind an IPv6 address in brackets"
+        )
+    if ":" in host and not address.startswith("["):
+        # `::1` is an address without a port, though Go finds a port in it first.
+        host, number = address, None
+    found = int(number[1]) if number else None
+    return _Parts(userinfo if at else None, host, found, slash + path, bool(hash_ or question))
+
+
+def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, refuse: _Refusal) -> Endpoint:
+    """An HTTP address; user, query and fragment are dropped, as by the docker command."""
+    if "://" in rest:
+        raise refuse("is not one address", "write tcp://host:port")
+    parts = _parts(rest, refuse)
+    hostname = parts.host or "localhost"
+    if ":" in hostname:
+        _check_ipv6(hostname, refuse)
+    elif not _LABELS.fullmatch(hostname) or len(hostname) > 253:
+        raise refuse(
+            "has no possible host name", "write letters, digits and hyphens, or xn--… for others"
+        )
+    # Go's client joins with path.Join, which cleans.
+    decoded = posixpath.normpath(b"/" + _unescaped(parts.path, refuse).lstrip(b"/"))
+    base_path = quote(decoded.rstrip(b"/"))
+    port = parts.port or port
+    shown = f"[{hostname}]" if ":" in hostname else hostname
+    return Endpoint(
+        "tcp",
+        f"{scheme}://{shown}:{port}{base_path}",
+        refuse.source,
+        hostname=hostname,
+        port=port,
+        base_path=base_path,
+        tls=tls,
+    )
+
+
+def _check_ipv6(host: str, refuse: _Refusal) -> None:
+    try:
+        ipaddress.IPv6Address("invalid" if "%" in host else host)
+    except ValueError:
+        raise refuse(
+            "has a malformed IPv6 address", "write it as [::1]:2375, without a zone"
+        ) from None
+
+
+def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
+    """An ssh URL: docker/cli cli/connhelper/ssh@28f7560, but only names that are safe."""
+    parts = _parts(rest, refuse)
+    user, colon, _ = (parts.userinfo or "").partition(":")
+    if colon:
+        raise refuse("holds a password", "let ssh ask its agent or a key; remove the password")
+    if parts.more:
+        raise refuse("holds a query or a fragment", "write ssh://user@host:port/path/to.sock")
+    user, path = _decoded(user, refuse), _decoded(parts.path, refuse)
+    if user and not _SSH_USER.fullmatch(user):
+        raise refuse(
+            "has an unsafe user", "use letters, digits and _.@+- or set User in ~/.ssh/config"
+        )
+    host, _, zone = parts.host.partition("%25")
+    if ":" in host:
+        _check_ipv6(host, refuse)
+        if zone and not _ZONE.fullmatch(zone):
+            raise refuse("has an unsafe IPv6 zone", "name the network interface, such as %25eth0")
+        host = f"{host}%{zone}" if zone else host
+    elif zone or not _SSH_HOST.fullmatch(host):
+        raise refuse(
+            "has an unsafe host or none", "use letters, digits and _.- or a Host of ~/.ssh/config"
+        )
+    # Quoting is the POSIX shell's; a backslash inside quotes means something else to fish.
+    if _CONTROL.search(path) or "\\" in path:
+        raise refuse("has an unsafe path", "remove control characters and backslashes")
+    path = "" if not path.strip("/") else path
+    at = f"{user}@" if user else ""
+    shown = f"[{host.replace('%', '%25')}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port else ""
+    return Endpoint(
+        "ssh",
+        f"ssh://{at}{shown}{port}{quote(path)}",
+        source,
+        path=path,
+        hostname=host,
+        port=parts.port,
+        user=user or None,
+    )
+
+
+def _unescaped(text: str, refuse: _Refusal) -> bytes:
+    try:
+        return unquote_to_bytes(text)
+    except UnicodeEncodeError:
+        raise refuse("is not text", "write it in UTF-8") from None
+
+
+def _decoded(text: str, refuse: _Refusal) -> str:
+    try:
+        return _unescaped(text, refuse).decode()
+    except UnicodeDecodeError:
+        raise refuse("is not UTF-8", "write it in UTF-8") from None

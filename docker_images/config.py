@@ -1,0 +1,222 @@
+"""What docker's configuration folder says: `config.json` and the stored contexts, as plain values.
+
+Knows where the folder is and how Go reads JSON: the names of fields in any case, the last of two
+equal ones, null as absent. Refuses to know what a host string means, which source wins, and every
+key but `currentContext`, `HttpHeaders` and the `docker` endpoint; no credential is looked at.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, NoReturn, TypeVar
+
+from docker_images.errors import EndpointError
+
+__all__ = [
+    "Config",
+    "StoredContext",
+    "config_folder",
+    "home_folder",
+    "read_config",
+    "read_context",
+    "stored_context_names",
+]
+
+_T = TypeVar("_T")
+
+# RFC 9110 §5.1 and §5.5: what may stand in a header; the rest could split the request.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+# The framing of a request is the transport's; the last two the docker command leaves out as well.
+_OWN_HEADERS = frozenset[str]().union(
+    ("accept-encoding", "connection", "content-length", "te", "trailer", "transfer-encoding"),
+    ("upgrade", "host", "user-agent"),
+)
+
+
+class Config(NamedTuple):
+    """What `config.json` has to say about reaching an engine."""
+
+    path: Path
+    current_context: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class StoredContext(NamedTuple):
+    """The `docker` endpoint of a stored context, not yet interpreted."""
+
+    name: str
+    path: Path
+    """The meta.json that said so."""
+    host: str
+    """As it was stored; `""` means the default of the platform."""
+    skip_verify: bool
+    tls_folder: Path | None
+    """Where ca.pem, cert.pem and key.pem may lie; None where there is no such folder."""
+
+
+def home_folder(env: Mapping[str, str], platform: str) -> Path:
+    """The user's home: the environment's, else the password database's, else `/`."""
+    named = env.get("USERPROFILE" if platform == "win32" else "HOME")
+    if named:
+        return Path(named)
+    try:
+        import pwd  # absent on Windows
+    except ImportError:
+        return Path("/")
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir or "/")
+    except KeyError:
+        return Path("/")
+
+
+def config_folder(env: Mapping[str, str], platform: str) -> Path:
+    """Where docker keeps its configuration: `DOCKER_CONFIG`, or `.docker` at home."""
+    named = env.get("DOCKER_CONFIG")
+    return Path(named) if named else home_folder(env, platform) / ".docker"
+
+
+def read_config(folder: Path) -> Config:
+    """Read `config.json`; one that cannot be used is passed over with a warning.
+
+    So does the docker command, which prints the warning and goes on with the default context.
+    """
+    path = folder / "config.json"
+    try:
+        text = path.read_bytes().decode("utf-8", "replace").lstrip(" \t\r\n")
+        # Go's Decoder stops after the first value: text behind it is not looked at.
+        found = _decoder.raw_decode(text)[0] if text else None
+    except FileNotFoundError:
+        return Config(path)
+    except (OSError, ValueError, RecursionError) as error:
+        return Config(path, warnings=(f"ignoring {path}: {_reason(error)}",))
+    if found is None:
+        return Config(path)
+    if not isinstance(found, _Object):
+        return Config(path, warnings=(f"ignoring {path}: it holds no JSON object",))
+    current, odd_current = _field(found, "currentContext", "")
+    stored, odd_stored = _field(found, "HttpHeaders", _Object())
+    headers, odd_headers = _headers(stored)
+    warnings = (
+        f"{path}: {problem}" for problem in (odd_current, odd_stored, *odd_headers) if problem
+    )
+    return Config(path, current, headers, tuple(warnings))
+
+
+def _headers(stored: "_Object") -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    headers: dict[str, str] = {}
+    problems: list[str] = []
+    for name, value in stored:
+        if name.lower() in _OWN_HEADERS:
+            continue
+        sound = isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
+        if isinstance(value, str) and sound and _HEADER_NAME.fullmatch(name):
+            headers[name] = value
+        else:
+            problems.append(f"ignoring {name!r} of HttpHeaders: not a header")
+    return tuple(headers.items()), problems
+
+
+def read_context(folder: Path, name: str, source: str) -> StoredContext:
+    """Read the context of this name.
+
+    `source` says in errors who named it.
+
+    Raises `EndpointError` where there is no such context, or one that names no docker endpoint.
+    """
+    try:
+        # surrogateescape gives back the bytes that the environment holds.
+        key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+    except UnicodeEncodeError:
+        raise EndpointError(
+            f"{source}: the name is not text; `docker context ls` lists them"
+        ) from None
+    path = folder / "contexts" / "meta" / key / "meta.json"
+
+    def refuse(fact: str) -> EndpointError:
+        return EndpointError(
+            f"{source}: {path} {fact}; repair it with `docker context update`, or choose another"
+        )
+
+    try:
+        found = _decoder.decode(path.read_bytes().decode("utf-8", "replace"))
+    except FileNotFoundError:
+        known = ", ".join(("default", *stored_context_names(folder)))
+        raise EndpointError(
+            f"{source}: there is no such context in {folder}; choose one of: {known}"
+        ) from None
+    except OSError as error:
+        raise EndpointError(
+            f"{source}: cannot read {path}: {_reason(error)}; check DOCKER_CONFIG"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise refuse(f"is not JSON ({_reason(error)})") from None
+    if not isinstance(found, _Object):
+        raise refuse("holds no JSON object")
+    endpoints, problem = _field(found, "Endpoints", _Object())
+    # The keys of the map are exact, unlike the names of fields.
+    docker = next((value for at, value in reversed(endpoints) if at == "docker"), None)
+    if problem or not isinstance(docker, _Object):
+        raise refuse("names no docker endpoint")
+    host, odd_host = _field(docker, "Host", "")
+    skip_verify, odd_skip = _field(docker, "SkipTLSVerify", False)
+    if odd_host or odd_skip:
+        raise refuse(f"is malformed: {odd_host or odd_skip}")
+    tls_folder = folder / "contexts" / "tls" / key / "docker"
+    return StoredContext(name, path, host, skip_verify, tls_folder if tls_folder.is_dir() else None)
+
+
+def stored_context_names(folder: Path) -> tuple[str, ...]:
+    """The names of all contexts in the folder, sorted; those that cannot be read are left out."""
+    return tuple(sorted(_names(folder / "contexts" / "meta")))
+
+
+def _names(meta: Path) -> Iterator[str]:
+    try:
+        keys = [entry.name for entry in meta.iterdir()]
+    except (OSError, ValueError):
+        return
+    for key in keys:
+        try:
+            found = _decoder.decode((meta / key / "meta.json").read_bytes().decode())
+            name = _field(found, "Name", "")[0] if isinstance(found, _Object) else ""
+            if name and hashlib.sha256(name.encode()).hexdigest() == key:
+                yield name
+        except (OSError, ValueError, RecursionError):
+            continue
+
+
+class _Object(list[tuple[str, object]]):
+    """A JSON object as Go sees one: its pairs, in the order of the text."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_Object, parse_constant=_no_constant)
+
+
+def _field(found: _Object, name: str, default: _T) -> tuple[_T, str | None]:
+    """The last usable value of a field, and what is wrong with one that is not."""
+    value, problem = default, None
+    for key, candidate in found:
+        if key.casefold() != name.casefold() or candidate is None:
+            continue
+        if isinstance(candidate, type(default)):
+            value = candidate
+        else:
+            problem = f"{name} is of the wrong type"
+    return value, problem
+
+
+def _reason(error: Exception) -> str:
+    """An error in words, without the path that the message names already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
