@@ -32,9 +32,9 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 # The framing of a request is the transport's; the last two the docker command leaves out as well.
-_OWN_HEADERS = frozenset[str]().union(
-    ("accept-encoding", "connection", "content-length", "te", "trailer", "transfer-encoding"),
-    ("upgrade", "host", "user-agent"),
+_OWN_HEADERS = (
+    *("accept-encoding", "connection", "content-length", "te", "trailer", "transfer-encoding"),
+    *("upgrade", "host", "user-agent"),
 )
 
 

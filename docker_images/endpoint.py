@@ -247,7 +247,7 @@ def _host_endpoint(
             tls = _environment_tls(env, folder, scheme, source)
             # 2375 also with TLS, as docker; https:// is ours, and 2376 its registered port.
             found = _tcp(scheme, rest, 2376 if scheme == "https" else 2375, tls, refuse)
-            if marked or ".sock" not in text:
+            if marked or not (".sock" in text or text.startswith(("unix:", "/"))):
                 return found
             path = text.removeprefix("unix:")
             hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "

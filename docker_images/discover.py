@@ -1,0 +1,128 @@
+"""What other engines this machine seems to have, for the text of an error.
+
+Knows where the products put their sockets and that docker's folder holds contexts. Refuses to
+connect to anything: a silent pick would list the wrong images, and a socket at a path that can be
+guessed need not be the user's. It looks with `stat`, and only suggests.
+"""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from docker_images.config import config_folder, home_folder, stored_context_names
+from docker_images.endpoint import Endpoint, context_endpoint
+from docker_images.errors import EndpointError
+
+__all__ = ["KnownSocket", "known_sockets", "socket_group", "suggestions"]
+
+
+class KnownSocket(NamedTuple):
+    """A place where a product keeps its socket, whether it is there or not."""
+
+    product: str
+    path: Path
+
+
+def suggestions(env: Mapping[str, str] | None = None, tried: Endpoint | None = None) -> list[str]:
+    """Other engines to choose from, one line each, such as `context='eng'  (or: …)`.
+
+    Contexts come first, then sockets that no context names. What `tried` stands for is left out,
+    and so is a socket that is not there, or that belongs to neither root nor the user.
+    """
+    env = os.environ if env is None else env
+    seen = {_same(tried)} if tried else set[object]()
+    lines: list[str] = []
+    for name, endpoint in _contexts(env):
+        if _same(endpoint) not in seen and (endpoint.kind != "unix" or _is_ours(endpoint.path)):
+            seen.add(_same(endpoint))
+            lines.append(f"context={name!r}  (or: docker context use {name})")
+    for product, path in known_sockets(env, sys.platform):
+        key = _real(str(path))
+        if key not in seen and _is_ours(str(path)):
+            seen.add(key)
+            lines.append(f"host={f'unix://{path}'!r}  ({product})")
+    return lines
+
+
+def known_sockets(env: Mapping[str, str], platform: str) -> tuple[KnownSocket, ...]:
+    """Every place to look at. Folders of profiles are listed; nothing else is touched."""
+    return tuple(KnownSocket(product, Path(path)) for product, path in _known(env, platform))
+
+
+def socket_group(path: str) -> str | None:
+    """The group that owns a socket, or its number where it has no name; None if it is hidden."""
+    try:
+        number = Path(path).stat().st_gid
+        import grp  # absent on Windows
+    except (OSError, ValueError, ImportError):
+        return None
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _known(env: Mapping[str, str], platform: str) -> Iterator[tuple[str, Path]]:
+    if platform == "win32":
+        return  # named pipes: to look at one is to connect to it
+    home = home_folder(env, platform)
+    runtime = Path(env.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
+    yield "Docker Engine", Path("/var/run/docker.sock")
+    yield "Docker Desktop", home / ".docker/run/docker.sock"
+    yield "Docker Desktop", home / ".docker/desktop/docker.sock"
+    yield "Docker rootless", runtime / "docker.sock"
+    for colima in (env.get("COLIMA_HOME"), home / ".colima", config / "colima"):
+        if colima:
+            yield "Colima", Path(colima) / "default/docker.sock"
+            yield "Colima", Path(colima) / "docker.sock"
+            yield from (("Colima", path) for path in _below(Path(colima), "*/docker.sock"))
+    yield "OrbStack", home / ".orbstack/run/docker.sock"
+    yield "Rancher Desktop", home / ".rd/docker.sock"
+    lima = Path(env.get("LIMA_HOME") or home / ".lima")
+    yield "Lima", lima / "docker/sock/docker.sock"
+    yield from (("Lima", path) for path in _below(lima, "*/sock/docker.sock"))
+    yield "Finch", Path("/Applications/Finch/lima/data/finch/sock/finch.sock")
+    yield "Finch", Path("/run/finch.sock")
+    yield "Podman", Path("/run/podman/podman.sock")
+    yield "Podman rootless", runtime / "podman/podman.sock"
+    temporary = Path(env.get("TMPDIR") or "/tmp")  # noqa: S108 - where podman machine puts it
+    yield "Podman machine", temporary / "podman/podman-machine-default-api.sock"
+
+
+def _below(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(folder.glob(pattern))
+    except (OSError, ValueError):
+        return []
+
+
+def _contexts(env: Mapping[str, str]) -> Iterator[tuple[str, Endpoint]]:
+    folder = config_folder(env, sys.platform)
+    for name in stored_context_names(folder):
+        try:
+            yield name, context_endpoint(folder, name, f"context {name!r}", sys.platform)
+        except EndpointError:
+            continue
+
+
+def _same(endpoint: Endpoint) -> object:
+    """What two endpoints of one engine share: the socket itself, or the whole address."""
+    return _real(endpoint.path) if endpoint.kind == "unix" else endpoint.host
+
+
+def _real(path: str) -> str:
+    return path if path.startswith("\0") else os.path.realpath(path)
+
+
+def _is_ours(path: str) -> bool:
+    if path.startswith("\0"):
+        return True  # nothing to look at
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid in (0, os.getuid())
