@@ -1,0 +1,241 @@
+"""What an image's name means: docker's rules for references, and Go's for patterns over them.
+
+Pure, and total for what an engine sends: any text becomes a `Reference`, nothing raises. Only a
+pattern, which the user writes, can be refused.
+
+Rules of `github.com/distribution/reference` (`normalize.go`, `regexp.go`, `helpers.go`) and of Go's
+`path.Match`. Refuses to know where a name comes from and what it points to.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+__all__ = ["Reference", "check_pattern", "path_match", "reference_test"]
+
+_HUB = "docker.io"
+_LOCAL = "localhost"
+"""Podman's registry of names that were given without one."""
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REMOTE = re.compile(
+    rf"({_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::([a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}))?"
+    r"(?:@([a-zA-Z][a-zA-Z0-9]*(?:[-_+.][a-zA-Z][a-zA-Z0-9]*)*:[a-fA-F0-9]{32,}))?"
+)
+# Only these: `name:40 hex digits` is a name with a git commit as its tag.
+_BARE_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
+
+
+class Reference(msgspec.Struct, frozen=True, gc=False):
+    """A name of an image, split into its parts: `registry/repository:tag@digest`.
+
+    `str()` gives the familiar form, as the docker command prints it and alike for Docker and
+    Podman: `alpine:3` for `docker.io/library/alpine:3`, and `web:1` for Podman's `localhost/web:1`.
+
+    Text that is not a reference, which no engine should send, is kept whole as the `repository` of
+    no registry.
+    """
+
+    registry: str
+    """Host and port, such as `"docker.io"` or `"ghcr.io"`; Podman has `"localhost"` for names that
+    were given without one, where Docker has `"docker.io"`. `""` for a digest without a name."""
+    repository: str
+    """The path within the registry, such as `"team/web"`; `"alpine"` for docker.io's
+    `library/alpine`. `""` for a digest without a name."""
+    tag: str | None = None
+    """Such as `"latest"`; None where the name has none."""
+    digest: str | None = None
+    """Such as `"sha256:…"`; None where the name has none."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Split what an engine lists as a tag or a digest; never raises."""
+        if _BARE_DIGEST.fullmatch(text):
+            return cls("", "", None, text)
+        head, slash, rest = text.partition("/")
+        if slash and (head == _LOCAL or "." in head or ":" in head or head != head.lower()):
+            registry, remote = head, rest
+        else:
+            registry, remote = _HUB, text
+        parts = _REMOTE.fullmatch(remote)
+        if parts is None or not (registry is _HUB or _DOMAIN.fullmatch(registry)):
+            return cls("", text)
+        repository, tag, digest = parts.groups()
+        if registry == "index.docker.io":
+            registry = _HUB
+        if registry == _HUB and repository.count("/") == 1:
+            repository = repository.removeprefix("library/")
+        return cls(registry, repository, tag, digest)
+
+    @property
+    def name(self) -> str:
+        """The familiar form without tag and digest: `"alpine"`, `"ghcr.io/team/web"`."""
+        if self.registry in ("", _HUB, _LOCAL):
+            return self.repository
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def canonical_name(self) -> str:
+        """The full form without tag and digest: `"docker.io/library/alpine"`."""
+        if not self.registry:
+            return self.repository
+        official = self.registry == _HUB and "/" not in self.repository
+        return f"{self.registry}/{'library/' if official else ''}{self.repository}"
+
+    @property
+    def canonical(self) -> str:
+        """The full form: `"docker.io/library/alpine:3"`."""
+        return self.canonical_name + self._suffix
+
+    def __str__(self) -> str:
+        return self.name + self._suffix
+
+    @property
+    def _suffix(self) -> str:
+        tag = "" if self.tag is None else f":{self.tag}"
+        if self.digest is None:
+            return tag
+        return f"{tag}@{self.digest}" if self.repository else self.digest
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise `ValueError` where Go's `path.Match` says `ErrBadPattern`, whatever the name."""
+    _translate(pattern)
+
+
+def path_match(pattern: str, name: str) -> bool:
+    """Whether `name` as a whole matches `pattern`, as Go's `path.Match` has it.
+
+    `*` and `?` do not match a `/`; a class does, as in Go. A bad pattern is a `ValueError`.
+    """
+    return re.fullmatch(_translate(pattern), name) is not None
+
+
+def reference_test(patterns: Iterable[str]) -> Callable[[Iterable[str]], bool]:
+    """Compile patterns to a test over names as an engine lists them: does any match any?
+
+    A pattern is held against the familiar and the canonical form of a name, each with and without
+    what follows the name, as `reference.FamiliarMatch` does since Docker 29.5. So `alpine`,
+    `alpine:3*`, `library/alpine` and `docker.io/library/alpine` find `alpine:3.20` on every engine.
+    A bad pattern is a `ValueError`.
+    """
+    wanted = dict.fromkeys(spelling for pattern in patterns for spelling in _spellings(pattern))
+    matches: Callable[[str], object]
+    if any(_SPECIAL.search(pattern) for pattern in wanted):
+        matches = re.compile("|".join(map(_translate, wanted))).fullmatch
+    else:
+        matches = wanted.__contains__
+
+    # Names repeat, with other tags and with a digest; None stands for one that matches by itself.
+    seen: dict[str, tuple[str, ...] | None] = {}
+
+    def forms_of(name: str) -> tuple[str, ...] | None:
+        reference = Reference.parse(name)
+        forms = tuple({reference.name, reference.canonical_name})
+        return None if any(map(matches, forms)) else forms
+
+    def test(names: Iterable[str]) -> bool:
+        for text in names:
+            if text.startswith("sha") and _BARE_DIGEST.fullmatch(text):
+                if matches(text):
+                    return True
+                continue
+            end = text.find("@")
+            end = len(text) if end < 0 else end
+            colon = text.find(":", text.rfind("/", 0, end) + 1, end)
+            end = end if colon < 0 else colon
+            name = text[:end]
+            forms = seen[name] if name in seen else seen.setdefault(name, forms_of(name))
+            if forms is None:
+                return True
+            suffix = text[end:]
+            for form in forms:
+                if matches(form + suffix):
+                    return True
+        return False
+
+    return test
+
+
+_SPECIAL = re.compile(r"[*?\[\\]")
+
+
+def _spellings(pattern: str) -> Iterable[str]:
+    """The pattern, and what else its writer means by it."""
+    yield pattern
+    if pattern.startswith("library/"):
+        yield f"{_HUB}/{pattern}"
+    elif not _SPECIAL.search(pattern):
+        yield Reference.parse(pattern).canonical  # docker.io/alpine, index.docker.io/library/alpine
+
+
+def _translate(pattern: str) -> str:
+    """A regular expression for a whole name, from a pattern of Go's `path.Match`.
+
+    As in Go, what follows a `*` is looked for from left to right and never reconsidered, but for
+    the last piece, which must end the name. The atomic groups say just that, so that no pattern
+    takes exponential time.
+    """
+    pieces = [""]  # what stands between the stars
+    rest = pattern
+    while rest:
+        char, rest = rest[0], rest[1:]
+        if char == "*":
+            pieces.append("")
+        elif char == "?":
+            pieces[-1] += "[^/]"
+        elif char == "[":
+            piece, rest = _translate_class(rest, pattern)
+            pieces[-1] += piece
+        else:
+            if char == "\\":
+                char, rest = _unescape(char + rest, pattern)
+            pieces[-1] += re.escape(char)
+    first, *others = pieces
+    if not others:
+        return first
+    *middle, last = others
+    atomic = "".join(f"(?>[^/]*?{piece})" for piece in middle if piece)
+    return f"{first}{atomic}[^/]*?{last}"
+
+
+def _translate_class(rest: str, pattern: str) -> tuple[str, str]:
+    """The expression for a character class whose `[` has been read, and what follows it."""
+    negated = rest.startswith("^")
+    rest = rest[negated:]
+    ranges: list[str] = []
+    some = False
+    while not (some and rest.startswith("]")):
+        if rest[:1] in ("", "-", "]"):
+            raise _bad(pattern)
+        low, rest = _unescape(rest, pattern)
+        high = low
+        if rest.startswith("-"):
+            if rest[1:2] in ("", "-", "]"):
+                raise _bad(pattern)
+            high, rest = _unescape(rest[1:], pattern)
+        some = True
+        if low <= high:
+            ranges.append(f"{re.escape(low)}-{re.escape(high)}")
+    if ranges:
+        return f"[{'^' if negated else ''}{''.join(ranges)}]", rest[1:]
+    return r"[\s\S]" if negated else r"(?!)", rest[1:]
+
+
+def _unescape(rest: str, pattern: str) -> tuple[str, str]:
+    """The next character, which a backslash may precede, and what follows it."""
+    rest = rest.removeprefix("\\")
+    if not rest:
+        raise _bad(pattern)
+    return rest[0], rest[1:]
+
+
+def _bad(pattern: str) -> ValueError:
+    shown = pattern if len(pattern) <= 80 else f"{pattern[:79]}…"
+    return ValueError(
+        f"bad pattern {shown!r}: a '[' needs its ']' and something in between, a '\\' a character"
+    )
