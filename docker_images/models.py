@@ -7,10 +7,14 @@ writes everything else. No I/O here, and no API version is compared here.
 Keys as in moby `api/types/image/*.go@b985e23` and the OCI image specification.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import msgspec.structs
+
+from docker_images.references import Reference
 
 __all__ = [
     "AttestationProperties",
@@ -52,11 +56,21 @@ def _empty() -> dict[str, str]:
     return {}
 
 
-class _Wire(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+# Engines write null for an empty list or map. `normalise.py` and `__post_init__` put the empty one
+# in its place before anybody sees it, so only the decoder is told that null may come.
+if TYPE_CHECKING:
+    Texts = tuple[str, ...]
+    Labels = dict[str, str]
+else:
+    Texts = tuple[str, ...] | None
+    Labels = dict[str, str] | None
+
+
+class _Wire(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What all types share. `gc=False`: no value here can be part of a cycle."""
 
 
-class OCIPlatform(_Wire):
+class OCIPlatform(_Wire, frozen=True, kw_only=True):
     """The platform an image is for, as in the OCI image specification."""
 
     architecture: str = msgspec.field(default_factory=_text)
@@ -76,7 +90,7 @@ class OCIPlatform(_Wire):
         return "/".join(part for part in parts if part)
 
 
-class OCIDescriptor(_Wire):
+class OCIDescriptor(_Wire, frozen=True, kw_only=True):
     """What a piece of content is, how large, and its digest: an OCI content descriptor."""
 
     media_type: str = msgspec.field(default_factory=_text, name="mediaType")
@@ -97,7 +111,7 @@ class OCIDescriptor(_Wire):
     """The type of an artifact that is not an image."""
 
 
-class SignatureTimestamp(_Wire, rename="pascal"):
+class SignatureTimestamp(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """When a signature was made, according to a witness."""
 
     type: str = msgspec.field(default_factory=_text)
@@ -113,7 +127,7 @@ class SignatureTimestamp(_Wire, rename="pascal"):
         return _rfc3339(self.timestamp)
 
 
-class SignerIdentity(_Wire, rename="pascal"):
+class SignerIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """Who signed, as the certificate says (the fields of a Fulcio certificate)."""
 
     certificate_issuer: str = msgspec.field(default_factory=_text)
@@ -137,7 +151,7 @@ class SignerIdentity(_Wire, rename="pascal"):
     source_repository_visibility_at_signing: str | None = None
 
 
-class SignatureIdentity(_Wire, rename="pascal"):
+class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """A signature found on the image, and what the engine made of it."""
 
     name: str | None = None
@@ -153,7 +167,7 @@ class SignatureIdentity(_Wire, rename="pascal"):
     warnings: tuple[str, ...] = msgspec.field(default_factory=_nothing)
 
 
-class PullIdentity(_Wire, rename="pascal"):
+class PullIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """That the image was pulled, and from where."""
 
     repository: str | None = None
@@ -166,7 +180,7 @@ class PullIdentity(_Wire, rename="pascal"):
         return _rfc3339(self.created_at)
 
 
-class BuildIdentity(_Wire, rename="pascal"):
+class BuildIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """That the image was built here, and by which build."""
 
     ref: str | None = None
@@ -179,7 +193,7 @@ class BuildIdentity(_Wire, rename="pascal"):
         return _rfc3339(self.created_at)
 
 
-class Identity(_Wire, rename="pascal"):
+class Identity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """Where an image came from, as far as the engine already knows (API 1.54).
 
     A list never makes the engine compute it, so it may be missing now and there later.
@@ -190,7 +204,7 @@ class Identity(_Wire, rename="pascal"):
     build: tuple[BuildIdentity, ...] = msgspec.field(default_factory=_nothing)
 
 
-class ManifestSize(_Wire, rename="pascal"):
+class ManifestSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """How much room one manifest takes."""
 
     content: int = msgspec.field(default_factory=_number)
@@ -199,32 +213,36 @@ class ManifestSize(_Wire, rename="pascal"):
     """Bytes of everything that is present: blobs, and what is unpacked."""
 
 
-class UnpackedSize(_Wire, rename="pascal"):
+class UnpackedSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """How much room an unpacked image takes."""
 
     unpacked: int = msgspec.field(default_factory=_number)
     """Bytes of the unpacked layers; 0 where nothing is unpacked."""
 
 
-class ImageProperties(_Wire, rename="pascal"):
+class ImageProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """What is known of a manifest that is an image for one platform."""
 
     platform: OCIPlatform = msgspec.field(default_factory=OCIPlatform)
     identity: Identity | None = None
     """Only with `identity=True` (API 1.54), and only what the engine has at hand."""
     size: UnpackedSize = msgspec.field(default_factory=UnpackedSize)
-    containers: tuple[str, ...] = msgspec.field(default_factory=_nothing)
+    containers: Texts = msgspec.field(default_factory=_nothing)
     """Ids of the containers that use this manifest."""
 
+    def __post_init__(self) -> None:
+        if self.containers is None:
+            msgspec.structs.force_setattr(self, "containers", ())
 
-class AttestationProperties(_Wire, rename="pascal"):
+
+class AttestationProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """What is known of a manifest that is an attestation."""
 
     for_: str = msgspec.field(default_factory=_text, name="For")
     """Digest of the image manifest that is attested."""
 
 
-class ImageManifestSummary(_Wire, rename="pascal"):
+class ImageManifestSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """One manifest of an image: an image for one platform, an attestation, or something else."""
 
     id: str = msgspec.field(default_factory=_text, name="ID")
@@ -241,7 +259,7 @@ class ImageManifestSummary(_Wire, rename="pascal"):
     """Only for `kind == "attestation"`."""
 
 
-class ImageSummary(_Wire):
+class ImageSummary(_Wire, frozen=True, kw_only=True):
     """One image of an engine's list, with one meaning on every engine and API version.
 
     Compared by value, hashed by `id`.
@@ -252,9 +270,9 @@ class ImageSummary(_Wire):
     store, of its index or manifest. Compare ids of one engine only."""
     parent_id: str = msgspec.field(default_factory=_text, name="ParentId")
     """The image that this one was built on, by the classic builder; `""` where there is none."""
-    repo_tags: tuple[str, ...] = msgspec.field(default_factory=_nothing, name="RepoTags")
+    repo_tags: Texts = msgspec.field(default_factory=_nothing, name="RepoTags")
     """Names with a tag, as the engine writes them; `()` for an untagged image."""
-    repo_digests: tuple[str, ...] = msgspec.field(default_factory=_nothing, name="RepoDigests")
+    repo_digests: Texts = msgspec.field(default_factory=_nothing, name="RepoDigests")
     """Names with a digest, as the engine writes them; `()` for an image never pulled or pushed."""
     created: int = msgspec.field(default_factory=_number, name="Created")
     """When the image was made, in seconds since 1970, as the image's author says; 0 or
@@ -269,7 +287,7 @@ class ImageSummary(_Wire):
     Docker does since API 1.51, Podman always."""
     virtual_size: int | None = msgspec.field(default=None, name="VirtualSize")
     """What engines send below API 1.44, always equal to `size`; None above."""
-    labels: dict[str, str] = msgspec.field(default_factory=_empty, name="Labels")
+    labels: Labels = msgspec.field(default_factory=_empty, name="Labels")
     """The labels of the image; `{}` where there are none."""
     manifests: tuple[ImageManifestSummary, ...] | None = msgspec.field(
         default=None, name="Manifests"
@@ -281,6 +299,56 @@ class ImageSummary(_Wire):
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Every tag and digest, split into its parts; `str()` of one is its familiar form.
+
+        Alike for Docker (`alpine:3`) and Podman (`docker.io/library/alpine:3`).
+        """
+        return tuple(map(Reference.parse, self.repo_tags + self.repo_digests))
+
+    @property
+    def short_id(self) -> str:
+        """The first twelve digits of `id`, as the docker command shows them."""
+        return self.id.rpartition(":")[2][:12]
+
+    @property
+    def in_use(self) -> bool | None:
+        """Whether a container uses the image, stopped ones too; None where nobody counted."""
+        return None if self.containers is None else self.containers > 0
+
+    @property
+    def platforms(self) -> tuple[OCIPlatform, ...]:
+        """The platforms the image is made for, present or not; `()` without `manifests`."""
+        return tuple(data.platform for _, data in self._images())
+
+    @property
+    def available_platforms(self) -> tuple[OCIPlatform, ...]:
+        """The platforms whose content is all on the engine; `()` without `manifests`."""
+        return tuple(data.platform for manifest, data in self._images() if manifest.available)
+
+    @property
+    def content_size(self) -> int | None:
+        """Bytes of all blobs that are present, compressed; None without `manifests`.
+
+        Blobs that two manifests share count twice.
+        """
+        if self.manifests is None:
+            return None
+        return sum(manifest.size.content for manifest in self.manifests)
+
+    @property
+    def unpacked_size(self) -> int | None:
+        """Bytes of what is unpacked, over all platforms; None without `manifests`."""
+        if self.manifests is None:
+            return None
+        return sum(data.size.unpacked for _, data in self._images())
+
+    def _images(self) -> Iterator[tuple[ImageManifestSummary, ImageProperties]]:
+        for manifest in self.manifests or ():
+            if manifest.image_data is not None:
+                yield manifest, manifest.image_data
 
     @property
     def created_at(self) -> datetime | None:

@@ -4,10 +4,25 @@ Pure: it is told what an answer said and returns what follows. No I/O.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-__all__ = ["NEWEST", "OLDEST", "ApiVersion"]
+from docker_images.errors import EndpointError
+
+__all__ = [
+    "NEEDS",
+    "NEWEST",
+    "OLDEST",
+    "ApiVersion",
+    "Pin",
+    "agree",
+    "first_missing",
+    "is_refusal",
+    "pin_in",
+    "shows_store",
+    "spoken",
+]
 
 
 class ApiVersion(msgspec.Struct, frozen=True, order=True):
@@ -32,3 +47,65 @@ OLDEST = ApiVersion(1, 24)
 """The oldest API version this library speaks (Docker 1.12, 2016)."""
 NEWEST = ApiVersion(1, 55)
 """The newest released API version this library knows (Docker 29.6)."""
+
+# What engines silently ignore below these versions, and Podman at any.
+# moby daemon/server/router/image/image_routes.go:490-505@b985e23
+NEEDS = {
+    "shared_size": ApiVersion(1, 42),
+    "manifests": ApiVersion(1, 47),
+    "identity": ApiVersion(1, 54),
+}
+# From here on, a list from the containerd image store shows it by its descriptors; other stores
+# ignore `manifests`. moby daemon/server/router/image/image_routes.go:528@b985e23
+DESCRIPTORS = ApiVersion(1, 48)
+
+
+def agree(theirs: ApiVersion) -> ApiVersion | None:
+    """The newest version that both sides speak, as far as the engine's newest tells."""
+    version = min(NEWEST, theirs)
+    return version if version >= OLDEST else None
+
+
+def spoken(asked: ApiVersion, theirs: ApiVersion) -> ApiVersion:
+    """The version an answer is in: the one asked for, unless the engine is older and let it pass.
+
+    Podman, and Docker 1.13 to 17.10, accept versions that are too new for them.
+    """
+    return min(asked, theirs)
+
+
+def first_missing(options: Iterable[str], version: ApiVersion) -> str | None:
+    """The first of the options that `version` is too old for."""
+    return next((option for option in options if version < NEEDS[option]), None)
+
+
+def shows_store(version: ApiVersion) -> bool:
+    """Whether a list of this version tells which image store it comes from."""
+    return version >= DESCRIPTORS
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A version that somebody chose, and who: it is asked for as it is."""
+
+    version: ApiVersion
+    source: str
+
+
+def pin_in(env: Mapping[str, str]) -> Pin | None:
+    """The version that `DOCKER_API_VERSION` pins. `1.47` and `v1.47` are read, as the CLI does."""
+    text = env.get("DOCKER_API_VERSION", "").strip()
+    if not text:
+        return None
+    try:
+        return Pin(ApiVersion.parse(text.removeprefix("v")), "DOCKER_API_VERSION")
+    except ValueError as error:
+        raise EndpointError(f"DOCKER_API_VERSION is {error}; mend or unset it") from None
+
+
+# moby daemon/server/middleware/version.go@b985e23, and client/errors of 1.12.
+_REFUSAL = re.compile(r"client (version \S+ is too (new|old)|is newer than server)")
+
+
+def is_refusal(message: str) -> bool:
+    """Whether an engine's 400 is about the version, and not about the question."""
+    return _REFUSAL.search(message) is not None

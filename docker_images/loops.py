@@ -1,0 +1,37 @@
+"""What belongs to one event loop: a value for each, gone with the loop or with the client.
+
+Knows how event loops are told apart, on asyncio, uvloop and trio, in any number of threads.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
+
+from anyio.lowlevel import current_token
+
+__all__ = ["PerLoop"]
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """A value for each event loop, made by `make` when a loop first asks for it.
+
+    Connections and locks cannot move between loops, so a client used in several has one set each.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._values: WeakKeyDictionary[object, T] = WeakKeyDictionary()
+
+    def get(self) -> T:
+        """The value of the running loop."""
+        loop = current_token().native_token
+        value = self._values.get(loop)
+        if value is None:
+            value = self._values[loop] = self._make()
+        return value
+
+    def __iter__(self) -> Iterator[T]:
+        """The values of all loops, also of those in other threads."""
+        return iter(list(self._values.values()))

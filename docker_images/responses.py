@@ -1,0 +1,105 @@
+"""What an answer says beside the list: who answers, in which version, and why it refuses.
+
+Pure functions of status, headers and body. Refuses to know how the answer came.
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from docker_images.errors import EngineResponseError
+from docker_images.text import printable
+from docker_images.versions import ApiVersion
+
+__all__ = ["EngineInfo", "engine_info", "error_message", "is_podman", "refusal", "version_in"]
+
+
+class EngineInfo(msgspec.Struct, frozen=True):
+    """Who answers, as the headers of an answer tell it."""
+
+    name: str
+    """`"Docker"`, `"Podman"`, or what another engine calls itself; `""` where it does not say."""
+    version: str
+    """The version of the engine, such as `"20.10.24+dfsg1"`; `""` where it does not say."""
+    api_version: ApiVersion | None
+    """The newest API version of the engine; None where it does not say (Docker 1.12)."""
+    os_type: str | None
+    """`"linux"` or `"windows"`; None where it does not say."""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.name, self.version) if part) or "the engine"
+
+
+# `Docker/28.5.2 (linux)`, `Libpod/4.3.1 (linux)`
+_SERVER = re.compile(r"([\w.-]{1,40})(?:/([\w.+~-]{1,80}))?(?: \((\w{1,20})\))?")
+
+
+def engine_info(headers: Mapping[str, str]) -> EngineInfo:
+    """Read who answered from headers that are found in any case. Nothing in them is trusted."""
+    server = _SERVER.fullmatch(headers.get("server", ""))
+    name, version, os_type = server.groups() if server else ("", None, None)
+    if is_podman(headers):
+        name = "Podman"
+    return EngineInfo(
+        name=name,
+        version=version or "",
+        api_version=version_in(headers),
+        os_type=os_type or None,
+    )
+
+
+def is_podman(headers: Mapping[str, str]) -> bool:
+    """Whether Podman answered, which knows none of the newer options whatever version it tells."""
+    return "libpod-api-version" in headers or headers.get("server", "").startswith("Libpod/")
+
+
+def version_in(headers: Mapping[str, str]) -> ApiVersion | None:
+    """The engine's newest API version; None where a proxy or an old engine does not tell."""
+    try:
+        return ApiVersion.parse(headers.get("api-version", ""))
+    except ValueError:
+        return None
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    cause: str | None = None
+    reason: str | None = None
+
+
+def error_message(body: bytes) -> str:
+    """What the body of a refusal says, from JSON of Docker or Podman, plain text, or HTML."""
+    try:
+        error = msgspec.json.decode(body, type=_Error)
+    except (ValueError, RecursionError):
+        text = body.decode("utf-8", "replace")
+        if text.lstrip()[:1] == "<":
+            # The page of a proxy: its style sheets and tags are of no use to anybody.
+            text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+        return printable(text)
+    said = error.message or error.cause or error.reason
+    return printable(said or body.decode("utf-8", "replace"))
+
+
+def refusal(status: int, message: str, at: str) -> EngineResponseError:
+    """The error for an answer that is not 200."""
+    said = f"{at} answered {status}" + (f": {message}" if message else " without a word")
+    text = said + _next_step(status, message)
+    return EngineResponseError(text, status=status, message=message)
+
+
+def _next_step(status: int, message: str) -> str:
+    if "HTTP request to an HTTPS server" in message:
+        return "; this port wants TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
+    if 300 <= status < 400:
+        return "; redirects are not followed: name the final address"
+    if status in (401, 403, 407):
+        return "; something before the engine refuses: it must allow GET /images/json"
+    if status in (502, 503, 504):
+        return "; the engine behind this address is down: try again later"
+    if status >= 500:
+        return "; if the question is right, the engine's log says more"
+    if not 400 <= status < 500:
+        return "; is this the address of a Docker API?"
+    return ""
