@@ -1,0 +1,137 @@
+"""How a byte stream to an endpoint is opened. The only module that opens sockets.
+
+Knows unix sockets and tcp, and who opens TLS and ssh. Refuses to know HTTP. What goes wrong leaves
+as the operating system's or anyio's exception: `failures.py` says what it means.
+"""
+
+import errno
+import os
+import socket
+from typing import Protocol
+
+import anyio
+from anyio.abc import ByteStream
+
+from docker_images.endpoint import Endpoint
+
+__all__ = ["SocketStream", "Stream", "open_stream"]
+
+
+class Stream(Protocol):
+    """What HTTP needs of a connection."""
+
+    async def send(self, item: bytes) -> None: ...
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """At least one byte; `anyio.EndOfStream` when the peer has closed."""
+        ...
+
+    def is_stale(self) -> bool:
+        """Whether an idle connection is of no use: closed, or bytes came that nobody asked for."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once, from any thread, with or without a running event loop."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class _Socket(socket.socket):
+    """A socket that a forgotten client may leave behind: collected, it closes without a word."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class SocketStream(ByteStream):
+    """A connected, non-blocking socket as an anyio stream.
+
+    anyio's own streams take a turn of the event loop before each operation and warn when they are
+    not closed. This one waits only when it must, on every loop, and its socket is nobody's burden.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    async def send(self, item: bytes) -> None:
+        while True:
+            try:
+                sent = self._socket.send(item)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(item):
+                return
+            item = item[sent:]
+            await anyio.wait_writable(self._socket)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        while True:
+            try:
+                data = self._socket.recv(max_bytes)
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+            else:
+                if not data:
+                    raise anyio.EndOfStream
+                return data
+
+    async def send_eof(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def is_stale(self) -> bool:
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def abort(self) -> None:
+        self._socket.close()
+
+    async def aclose(self) -> None:
+        self._socket.close()
+
+
+async def open_stream(endpoint: Endpoint) -> Stream:
+    """Connect to the engine. Raises `OSError`, `ssl.SSLError` or a `DockerImagesError`."""
+    if endpoint.kind == "unix":
+        return SocketStream(await _connect(socket.AF_UNIX, endpoint.path))
+    return await _open_tcp(endpoint)
+
+
+async def _open_tcp(endpoint: Endpoint) -> SocketStream:
+    addresses = await anyio.getaddrinfo(
+        endpoint.hostname, endpoint.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )
+    for last, (family, _, _, _, address) in enumerate(addresses, 1 - len(addresses)):
+        try:
+            sock = await _connect(family, address)
+        except OSError:
+            if last == 0:
+                raise
+            continue
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return SocketStream(sock)
+    raise OSError(errno.EADDRNOTAVAIL, "the name has no address")
+
+
+async def _connect(family: int, address: str | tuple[str | int, ...]) -> socket.socket:
+    sock = _Socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while (code := sock.connect_ex(address)) == errno.EAGAIN:  # noqa: ASYNC110
+            # A unix socket whose backlog is full; the kernel offers nothing to wait for.
+            await anyio.sleep(0.005)
+        if code == errno.EINPROGRESS:
+            await anyio.wait_writable(sock)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

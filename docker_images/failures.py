@@ -1,0 +1,141 @@
+"""What a failure on the way to an engine means, and what to do next.
+
+The one place where foreign exceptions (the operating system's, anyio's, ssl's, httptools', and
+httpx's from a transport of the caller's) become errors of this library. Looks at the file system
+with `stat`, and at nothing else.
+"""
+
+import errno
+import socket
+import ssl
+import stat
+from pathlib import Path
+
+import anyio
+import httpx
+
+from docker_images.endpoint import Endpoint
+from docker_images.errors import (
+    DockerImagesError,
+    EngineConnectionError,
+    EnginePermissionError,
+    EngineTimeoutError,
+    ResponseFormatError,
+)
+from docker_images.http1 import HungUpError, ProtocolError
+from docker_images.text import printable
+
+__all__ = ["explain", "where"]
+
+
+def where(endpoint: Endpoint) -> str:
+    """The address and who said so, as every message begins."""
+    return f"{endpoint.host} ({endpoint.source})"
+
+
+def explain(error: Exception, endpoint: Endpoint) -> Exception:
+    """The error of this library that `error` is; an unknown one comes back as it is."""
+    at = where(endpoint)
+    match error:
+        case DockerImagesError():
+            return error
+        case ssl.SSLError():
+            return EngineConnectionError(f"TLS with {at} failed: {error}")
+        case HungUpError():
+            return EngineConnectionError(
+                f"{at} closed the connection before its answer was complete; "
+                "was the engine stopped or restarted? Try again, or look at its log"
+            )
+        case ProtocolError() | httpx.RemoteProtocolError() | httpx.DecodingError():
+            return ResponseFormatError(
+                f"{at} does not answer as an engine does: {printable(str(error))}; "
+                "is this the address of a Docker API?"
+            )
+        case httpx.TimeoutException():
+            return EngineTimeoutError(f"{at}: the transport gave up waiting: {_words(error)}")
+        case anyio.BrokenResourceError() | anyio.ClosedResourceError():
+            cause = error.__cause__
+            if isinstance(cause, Exception):
+                return explain(cause, endpoint)
+            return EngineConnectionError(f"the connection to {at} broke; try again")
+        case OSError() if endpoint.kind == "unix":
+            return _unix(error, at, endpoint)
+        case OSError():
+            return _tcp(error, at)
+        case httpx.HTTPError() | httpx.InvalidURL() | httpx.StreamError():
+            return EngineConnectionError(f"cannot reach {at}: {_words(error)}")
+        case _:
+            return error
+
+
+def _words(error: Exception) -> str:
+    return printable(str(error)) or type(error).__name__
+
+
+def _unix(error: OSError, at: str, endpoint: Endpoint) -> DockerImagesError:
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return EnginePermissionError(f"permission denied on {at}: {_owner(endpoint)}")
+        case errno.ENOENT:
+            return EngineConnectionError(
+                f"no engine at {at}: there is no such socket; start the engine, "
+                "or name another one with host=, context=, DOCKER_HOST or DOCKER_CONTEXT"
+            )
+        case errno.ENOTDIR:
+            return EngineConnectionError(
+                f"no engine at {at}: a part of the path is not a folder; mend it"
+            )
+        case errno.ECONNREFUSED:
+            return _refused(at, endpoint)
+        case _:
+            return _other(error, at)
+
+
+def _refused(at: str, endpoint: Endpoint) -> DockerImagesError:
+    try:
+        mode = Path(endpoint.path).stat().st_mode
+    except (OSError, ValueError):
+        mode = stat.S_IFSOCK
+    if stat.S_ISDIR(mode):
+        return EngineConnectionError(f"{at} is a folder, not a socket; name the socket in it")
+    if not stat.S_ISSOCK(mode):
+        return EngineConnectionError(f"{at} is a file, not a socket; name the engine's socket")
+    return EngineConnectionError(
+        f"nobody listens on {at}: the socket is left over; start the engine "
+        "(for example: systemctl start docker)"
+    )
+
+
+def _owner(endpoint: Endpoint) -> str:
+    return "this user may not open it; ask who owns it"
+
+
+def _tcp(error: OSError, at: str) -> DockerImagesError:
+    if isinstance(error, socket.gaierror):
+        return EngineConnectionError(f"cannot find {at}: {error.strerror}; check the name")
+    match error.errno:
+        case errno.ECONNREFUSED:
+            return EngineConnectionError(
+                f"nobody listens on {at}; does the engine listen on tcp, and on this port?"
+            )
+        case errno.EHOSTUNREACH | errno.ENETUNREACH | errno.ETIMEDOUT:
+            return EngineConnectionError(
+                f"cannot reach {at}: {error.strerror}; check the network and the firewall"
+            )
+        case _:
+            return _other(error, at)
+
+
+def _other(error: OSError, at: str) -> DockerImagesError:
+    match error.errno:
+        case errno.ECONNRESET | errno.EPIPE:
+            return EngineConnectionError(
+                f"{at} broke the connection; was the engine stopped or restarted? Try again"
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return EngineConnectionError(
+                f"cannot open another connection to {at}: too many open files; "
+                "raise the limit (ulimit -n) or make fewer calls at once"
+            )
+        case _:
+            return EngineConnectionError(f"cannot talk to {at}: {_words(error)}")

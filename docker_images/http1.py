@@ -1,0 +1,150 @@
+"""HTTP/1.1 as far as one GET and its answer need it, over any byte stream.
+
+httptools (llhttp) parses. This module knows what llhttp leaves open: where an answer ends that says
+no length, what may follow an answer, which framings to refuse, and how much an engine may send
+before it says anything. Refuses to know URLs, addresses and Docker.
+"""
+
+import anyio
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from docker_images.connect import Stream
+
+__all__ = ["Connection", "HungUpError", "ProtocolError"]
+
+# Bytes that may come without a byte of body among them: heads, 1xx, chunk extensions, trailers.
+# llhttp waits for their end for ever; Go's client allows 1 MiB, httpcore 100 KiB, h11 16 KiB.
+MAX_HEAD = 64 * 1024
+
+
+class ProtocolError(Exception):
+    """The peer does not speak HTTP/1.1, or not as one may."""
+
+
+class HungUpError(Exception):
+    """The peer closed the connection before its answer was complete."""
+
+
+class Connection:
+    """One connection to an engine, for one exchange at a time.
+
+    The methods `on_…` are called by the parser; none raises, since llhttp would wrap the exception.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._begin()
+
+    def _begin(self) -> None:
+        self.status = 0  # until the head of the answer is complete
+        self.headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._framed = False  # the answer says where it ends
+        self._done = False
+        self._keep_alive = False
+        self._fault = ""
+        self._bodyless = 0  # bytes since the last byte of body
+        self._silent = True  # not a byte has come
+
+    async def ask(self, request: bytes) -> None:
+        """Send a request and read the head of the answer into `status` and `headers`.
+
+        Raises `HungUpError`, `ProtocolError`, and what the stream raises.
+        """
+        self._begin()
+        await self.stream.send(request)
+        while not self.status:
+            await self._read(65536)
+
+    async def read(self) -> bytes:
+        """The next bytes of the answer's body; `b""` at its end. Raises as `ask` does."""
+        while not self._body:
+            if self._done:
+                return b""
+            await self._read(262144)
+        data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return data
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether not one byte of the answer has come."""
+        return self._silent
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the answer was read to its end and another request may follow."""
+        return self._done and self._keep_alive
+
+    async def aclose(self) -> None:
+        self._parser = None  # it refers to us
+        await self.stream.aclose()
+
+    async def _read(self, max_bytes: int) -> None:
+        assert self._parser is not None
+        try:
+            data = await self.stream.receive(max_bytes)
+        except anyio.EndOfStream:
+            if self.status and not self._framed:
+                self._done = True
+                return
+            raise HungUpError from None
+        self._silent = False
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            raise ProtocolError("it switches to another protocol") from None
+        except HttpParserError as error:
+            # What follows a complete answer does not make it wrong.
+            if not self._done:
+                raise ProtocolError(f"{error}: it begins {data[:40]!r}") from error
+            self._keep_alive = False
+        if self._fault:
+            raise ProtocolError(self._fault)
+        self._bodyless = 0 if self._body else self._bodyless + len(data)
+        if self._bodyless > MAX_HEAD and not self._done:
+            raise ProtocolError(f"more than {MAX_HEAD} bytes of headers, or of nothing")
+
+    def on_message_begin(self) -> None:
+        if self._done:
+            self._keep_alive = False  # an answer that nobody asked for
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # After the head come trailers; one of those must not pass for a header.
+        if not self.status:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if self.status or 100 <= status < 200:
+            return  # not asked for, or interim
+        self.status = status
+        version = self._parser.get_http_version()
+        lengths, codings = [], []
+        for name, value in self.headers:
+            if len(name) == 14 and name.lower() == b"content-length":
+                lengths.append(value)
+            elif len(name) == 17 and name.lower() == b"transfer-encoding":
+                codings.append(value)
+        if version not in ("1.1", "1.0"):
+            self._fault = f"it answers in HTTP/{version}"
+        elif len(lengths) + len(codings) > 1:
+            self._fault = "it says twice how long its answer is"
+        elif codings and codings[0].lower() != b"chunked":
+            self._fault = f"it uses the transfer encoding {codings[0][:40]!r}"
+        elif lengths and (not lengths[0].isdigit() or len(lengths[0]) > 18):
+            self._fault = f"it gives the length {lengths[0][:40]!r}"
+        self._framed = bool(lengths or codings) or status in (204, 304)
+        self._keep_alive = self._framed and self._parser.should_keep_alive()
+
+    def on_body(self, data: bytes) -> None:
+        if not self._done:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.status:
+            self._done = True
+        else:
+            self.headers.clear()  # the end of an interim answer
