@@ -1,0 +1,299 @@
+"""The client: one question, one answer, and the API version that both sides speak.
+
+Knows the order of things: what is asked, of whom, in which version, once more or not at all. What
+the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`, `decode`,
+`normalise`, `failures`, and `transport`, which alone touches the network.
+"""
+
+import os
+from collections.abc import Awaitable, Callable
+from math import isfinite
+from time import perf_counter
+from types import EllipsisType, TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+import anyio
+import httpx
+from anyio.lowlevel import checkpoint
+
+from docker_images.decode import ImageDecoder
+from docker_images.endpoint import Endpoint, resolve_endpoint
+from docker_images.engine import Engine
+from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
+from docker_images.failures import explain, where
+from docker_images.models import ImageSummary
+from docker_images.normalise import OrderedImages, normalise
+from docker_images.query import (
+    FiltersArgument,
+    LabelArgument,
+    Query,
+    ReferenceArgument,
+    UntilArgument,
+    build_query,
+)
+from docker_images.responses import EngineInfo
+from docker_images.text import printable
+from docker_images.transport import EngineTransport, stage
+from docker_images.versions import ApiVersion, Pin, pin_in
+
+__all__ = ["DockerClient"]
+
+# The event loop gets its turn about this often while a list is decoded.
+BUDGET = 0.001  # seconds
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DockerClient:
+    """Lists the images of one engine, from any task, event loop and thread.
+
+        async with DockerClient() as client:
+            images = await client.list_images()
+
+    `host` and `context` choose the engine as `docker --host` and `docker --context` do; without
+    them it is the one that the docker command would talk to. They are checked here, but the
+    environment and docker's configuration are read at first use. A client may be made at import
+    time, and used in several event loops, one after the other or at once.
+
+    `api_version` pins the API version, as `DOCKER_API_VERSION` does: it is asked for as it is and
+    never negotiated. `timeout` is the time for a whole call in seconds, None for no limit.
+    `max_response_bytes` bounds the body of an answer. `transport` replaces ours: requests go to
+    `http://docker/…`, and closing it stays with the caller.
+
+    Raises `TypeError` or `ValueError` for arguments that cannot be right.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        context: str | None = None,
+        api_version: str | ApiVersion | None = None,
+        timeout: float | None = 60.0,
+        max_response_bytes: int = 512 * 2**20,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        for name, value in (("host", host), ("context", context)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"{name} must be a str or None, not {value!r}")
+            if value == "":
+                raise ValueError(f"{name} is empty; leave it out to use docker's own choice")
+        if host is not None and context is not None:
+            raise ValueError("host and context both choose an engine; give one of them")
+        if transport is not None and (host is not None or context is not None):
+            raise ValueError("transport already leads to an engine; leave out host and context")
+        if transport is not None and not isinstance(transport, httpx.AsyncBaseTransport):
+            raise TypeError(f"transport must be an httpx.AsyncBaseTransport, not {transport!r}")
+        if isinstance(max_response_bytes, bool) or not isinstance(max_response_bytes, int):
+            raise TypeError(f"max_response_bytes must be an int, not {max_response_bytes!r}")
+        if max_response_bytes <= 0:
+            raise ValueError("max_response_bytes must be positive")
+        if api_version is not None and not isinstance(api_version, ApiVersion):
+            if not isinstance(api_version, str):
+                raise TypeError(f"api_version must be a str such as '1.47', not {api_version!r}")
+            api_version = ApiVersion.parse(api_version)
+        self._host, self._context = host, context
+        self._pin = Pin(api_version, "api_version=") if api_version else None
+        self._timeout = _seconds(timeout)
+        self._max_response_bytes = max_response_bytes
+        self._transport = transport
+        self._engine: Engine | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Calls that are under way may end; a new one is a `RuntimeError`.
+
+        Closing twice does no harm. A transport of the caller's stays open.
+        """
+        self._closed = True
+        if self._engine is not None and self._transport is None:
+            await self._engine.transport.aclose()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The engine's address and where it came from. Raises `EndpointError` if there is none."""
+        return self._find().endpoint
+
+    @property
+    def api_version(self) -> ApiVersion | None:
+        """The API version in use, pinned or negotiated; None until an answer has told it."""
+        if self._engine is None:
+            return self._pin.version if self._pin else None
+        if self._engine.pin is not None:
+            return self._engine.pin.version
+        return self._engine.version if self._engine.told else None
+
+    async def ping(self) -> EngineInfo:
+        """Ask who is there: name, version, newest API version and operating system.
+
+        Raises what `list_images` raises for an engine that cannot be reached or refuses.
+        """
+        return await self._within(..., self._find().ping)
+
+    async def list_images(
+        self,
+        *,
+        all: bool = False,
+        dangling: bool | None = None,
+        label: LabelArgument | None = None,
+        exclude_label: LabelArgument | None = None,
+        reference: ReferenceArgument | None = None,
+        before: str | None = None,
+        since: str | None = None,
+        until: UntilArgument | None = None,
+        filters: FiltersArgument | None = None,
+        shared_size: bool = False,
+        manifests: bool = False,
+        identity: bool = False,
+        timeout: float | EllipsisType | None = ...,
+    ) -> list[ImageSummary]:
+        """The images of the engine, newest first, then by id, then by size.
+
+        The same question gets the same answer on every engine. An image is in the list if it
+        passes all of these; each is for every engine, unless another version is named:
+
+        `all`: also the intermediate images of the classic builder.
+        `dangling`: True for images that no tag and no digest refers to, False for the others.
+        `label`: `"key"`, `"key=value"`, `{"key": "value"}`, or several, all of which it has.
+        `exclude_label`: as `label`, none of which it has.
+        `reference`: a name or a pattern such as `"ghcr.io/team/*:1.*"`, or several, one of which
+        matches one of its names, in the short or in the full form. It keeps all its names.
+        `before`, `since`: the id or name of an image that is newer, or older.
+        `until`: an aware datetime, a timedelta (ago) or seconds since 1970: created before.
+        `filters`: filters of the engine itself, passed on as they are.
+
+        And each has more to tell with:
+
+        `shared_size`: bytes shared with other images (API 1.42, Docker 23; costs the engine time).
+        `manifests`: what an image is made of (API 1.47, Docker 27.2, containerd image store).
+        `identity`: where an image came from (API 1.54, Docker 29.3); includes `manifests`.
+
+        `timeout`: seconds for this call in place of the client's, None for no limit.
+
+        Raises `TypeError` or `ValueError` for bad arguments, before anything is sent;
+        `UnsupportedByEngineError` where the engine would ignore an option; `EngineConnectionError`,
+        `EngineTimeoutError`, `EngineResponseError`, `ApiVersionError` or `ResponseFormatError`, all
+        of them `DockerImagesError`, for what goes wrong on the way.
+        """
+        query = build_query(
+            all=all,
+            dangling=dangling,
+            label=label,
+            exclude_label=exclude_label,
+            reference=reference,
+            before=before,
+            since=since,
+            until=until,
+            filters=filters,
+            shared_size=shared_size,
+            manifests=manifests,
+            identity=identity,
+        )
+        return await self._within(timeout, self._list, query)
+
+    async def _within(
+        self,
+        timeout: float | EllipsisType | None,
+        call: Callable[P, Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Make a call under its deadline."""
+        seconds = self._timeout if timeout is ... else _seconds(timeout)
+        stage.set("waiting for its turn")
+        try:
+            with anyio.fail_after(seconds):
+                return await call(*args, **kwargs)
+        except DockerImagesError:
+            raise
+        except TimeoutError:
+            raise EngineTimeoutError(
+                f"{where(self.endpoint)} took longer than {seconds} s; the call was {stage.get()}. "
+                "Is the engine overloaded or hung? timeout= gives it more time"
+            ) from None
+
+    async def _list(self, query: Query) -> list[ImageSummary]:
+        engine = self._find()
+        response, version = await engine.ask(query.params, query.options)
+        try:
+            images = await self._read(response, query)
+        finally:
+            await response.aclose()
+        if "manifests" in query.options:
+            engine.check_store(response, version, images)
+        return images
+
+    async def _read(self, response: httpx.Response, query: Query) -> list[ImageSummary]:
+        """Decode, normalise, select and order while the bytes arrive."""
+        at = where(self.endpoint)
+        limit = self._max_response_bytes
+        if "content-encoding" in response.headers:
+            raise ResponseFormatError(f"{at} sends compressed content, which nobody asked for")
+        decoder, images, received = ImageDecoder(), OrderedImages(), 0
+        asked_size = "shared_size" in query.options
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        turn = perf_counter() + BUDGET
+        try:
+            async for data in response.stream:
+                received += len(data)
+                if received > limit:
+                    raise ResponseFormatError(f"{at} sends more than max_response_bytes={limit}")
+                decoder.feed(data)
+                while slice_ := decoder.step():
+                    normalise(slice_, shared_size=asked_size)
+                    images.add(query.select(slice_))
+                    if perf_counter() > turn:
+                        await checkpoint()
+                        turn = perf_counter() + BUDGET
+            slice_ = decoder.finish()
+        except ValueError as error:
+            raise ResponseFormatError(
+                f"{at} answered with a list that cannot be read: {printable(str(error))}"
+            ) from error
+        except Exception as error:
+            raise explain(error, self.endpoint) from error
+        normalise(slice_, shared_size=asked_size)
+        images.add(query.select(slice_))
+        return images.finish()
+
+    def _find(self) -> Engine:
+        """The engine that is asked, found at first use."""
+        if self._closed:
+            raise RuntimeError("this client is closed; make another one")
+        if self._engine is None:
+            pin = self._pin or pin_in(os.environ)
+            if self._transport is not None:
+                endpoint = Endpoint(
+                    kind="tcp",
+                    host="http://docker",
+                    source="transport=",
+                    hostname="docker",
+                    port=80,
+                )
+                self._engine = Engine(endpoint, self._transport, pin)
+            else:
+                endpoint = resolve_endpoint(host=self._host, context=self._context)
+                self._engine = Engine(endpoint, EngineTransport(endpoint), pin)
+        return self._engine
+
+
+def _seconds(timeout: float | EllipsisType | None) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if not (isfinite(timeout) and timeout > 0):
+        raise ValueError(f"timeout must be positive and finite, not {timeout}; None: no limit")
+    return timeout

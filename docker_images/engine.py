@@ -1,0 +1,281 @@
+"""One engine, asked in an API version that both sides speak.
+
+Knows the conversation: which version to ask in, what an answer teaches about the engine, when to
+ask once more, and when an engine would ignore what is asked. What each version can do is known in
+`versions`; the network, in `transport`.
+"""
+
+import logging
+from collections.abc import Collection
+
+import anyio
+import httpx
+import msgspec
+
+from docker_images.endpoint import Endpoint
+from docker_images.errors import ApiVersionError, EngineResponseError, UnsupportedByEngineError
+from docker_images.failures import explain, where
+from docker_images.loops import PerLoop
+from docker_images.models import ImageSummary
+from docker_images.request import build_request
+from docker_images.responses import (
+    EngineInfo,
+    engine_info,
+    error_message,
+    is_podman,
+    refusal,
+    version_in,
+)
+from docker_images.versions import (
+    NEEDS,
+    NEWEST,
+    OLDEST,
+    ApiVersion,
+    Pin,
+    agree,
+    first_missing,
+    is_refusal,
+    shows_store,
+    spoken,
+)
+
+__all__ = ["Engine"]
+
+MAX_ERROR_BODY = 64 * 1024
+MAX_REQUESTS_KEPT = 64
+
+_log = logging.getLogger("docker_images")
+
+
+class _Component(msgspec.Struct):
+    name: str = msgspec.field(default="", name="Name")
+
+
+class _Version(msgspec.Struct):
+    """What of `/version` stands in for missing headers."""
+
+    api_version: str = msgspec.field(default="", name="ApiVersion")
+    components: tuple[_Component, ...] | None = msgspec.field(default=None, name="Components")
+
+
+class Engine:
+    """Where an engine is, and what its answers have taught."""
+
+    def __init__(
+        self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport, pin: Pin | None
+    ) -> None:
+        self.endpoint = endpoint
+        self.transport = transport
+        self.pin = pin
+        self.version: ApiVersion | None = None
+        """The version to ask in next; None until there was an answer."""
+        self.told: str | None = None
+        """The `Api-Version` of the newest answer that had one, as it stands there."""
+        self._at = where(endpoint)
+        self._negotiating = PerLoop(anyio.Lock)
+        self._requests: dict[tuple[ApiVersion, str], httpx.Request] = {}
+
+    async def ask(
+        self, params: str, options: Collection[str]
+    ) -> tuple[httpx.Response, ApiVersion | None]:
+        """The answer to `GET /images/json?params`, and the version it is in as far as it tells.
+
+        It is a 200 that honours all options; anything else is an error. The body is not read yet,
+        and the caller closes the response.
+        """
+        if self.pin is not None:
+            return await self._ask_pinned(self.pin, params, options)
+        if self.version is None:
+            # One call leads, the others wait for the head of its answer. A leader that fails or is
+            # cancelled hands over to the next.
+            async with self._negotiating.get():
+                if self.version is None:
+                    return await self._ask(NEWEST, params, options)
+        version = self.version
+        if options and first_missing(options, version):
+            version = NEWEST  # the engine may have been upgraded
+        return await self._ask(version, params, options)
+
+    async def ping(self) -> EngineInfo:
+        """Who answers `GET /_ping`."""
+        response = await self._get(build_request(self.endpoint, "/_ping"))
+        try:
+            if response.status_code != 200:
+                raise await self._refusal(response)
+        finally:
+            await response.aclose()
+        info = engine_info(response.headers)
+        if info.api_version is None:
+            theirs, _ = await self._look_up("/version")
+            info = msgspec.structs.replace(info, api_version=theirs)
+        return info
+
+    async def _ask_pinned(
+        self, pin: Pin, params: str, options: Collection[str]
+    ) -> tuple[httpx.Response, ApiVersion | None]:
+        if option := first_missing(options, pin.version):
+            raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
+        response = await self._list(pin.version, params)
+        try:
+            if response.status_code == 400:
+                message = await self._message(response)
+                if is_refusal(message):
+                    raise ApiVersionError(
+                        f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
+                        "leave the version out and it is negotiated"
+                    )
+                raise refusal(400, message, self._at)
+            return response, await self._check(response, pin.version, options)
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _ask(
+        self, version: ApiVersion, params: str, options: Collection[str]
+    ) -> tuple[httpx.Response, ApiVersion | None]:
+        response = await self._list(version, params)
+        try:
+            if response.status_code == 400:
+                version = self.version = await self._other_version(response, version, options)
+                await response.aclose()
+                response = await self._list(version, params)
+            return response, await self._check(response, version, options)
+        except BaseException:
+            await response.aclose()
+            raise
+
+    async def _other_version(
+        self, response: httpx.Response, asked: ApiVersion, options: Collection[str]
+    ) -> ApiVersion:
+        """The version to ask in after a 400, or the error that the 400 is.
+
+        A bad filter is a 400 too, with the same header: only another version is worth a try.
+        """
+        message = await self._message(response)
+        theirs = version_in(response.headers)
+        if theirs is None and is_refusal(message):
+            theirs, _ = await self._look_up("/_ping", "/version")
+        version = agree(theirs) if theirs else asked
+        if version is None or (version == asked and is_refusal(message)):
+            raise self._nothing_in_common(theirs, message)
+        if version == asked:
+            raise refusal(400, message, self._at)
+        if option := first_missing(options, version):
+            raise self._unsupported(option, f"API {theirs}", response)
+        return version
+
+    async def _check(
+        self, response: httpx.Response, asked: ApiVersion, options: Collection[str]
+    ) -> ApiVersion | None:
+        """Let only a list pass that honours every option; returns the version it is in."""
+        if response.status_code != 200:
+            raise await self._refusal(response)
+        theirs, podman = version_in(response.headers), is_podman(response.headers)
+        if options and theirs is None and not podman:
+            theirs, podman = await self._look_up("/version")
+        if theirs and agree(theirs) is None:
+            raise self._nothing_in_common(theirs, "")
+        version = spoken(asked, theirs) if theirs else None
+        for option in options:
+            if podman:
+                raise self._unsupported(option, "no such option", response)
+            if version is None:
+                raise self._unsupported(option, "no word of its API version", response)
+            if first_missing([option], version):
+                raise self._unsupported(option, f"API {version}", response)
+        return version
+
+    def check_store(
+        self, response: httpx.Response, version: ApiVersion | None, images: list[ImageSummary]
+    ) -> None:
+        """Refuse a list that was to have manifests, but comes from a store that ignores them."""
+        told = version is not None and shows_store(version)
+        if told and images and not any(image.descriptor for image in images):
+            raise self._unsupported(
+                "manifests", "another image store", response, "the containerd image store"
+            )
+
+    async def _list(self, version: ApiVersion, params: str) -> httpx.Response:
+        request = self._requests.get((version, params))
+        if request is None:
+            if len(self._requests) >= MAX_REQUESTS_KEPT:
+                self._requests.clear()
+            request = build_request(self.endpoint, f"/v{version}/images/json", params)
+            self._requests[version, params] = request
+        response = await self._get(request)
+        told = response.headers.get("api-version")
+        if told != self.told and (theirs := version_in(response.headers)):
+            _log.info("%s speaks API %s, so far: %s", self._at, theirs, self.told or "not asked")
+            self.told, self.version = told, agree(theirs)
+        elif self.version is None and response.status_code == 200:
+            self.version = version  # it works, though nobody says why
+        return response
+
+    async def _get(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self.transport.handle_async_request(request)
+        except Exception as error:
+            raise explain(error, self.endpoint) from error
+
+    async def _look_up(self, *paths: str) -> tuple[ApiVersion | None, bool]:
+        """The engine's newest version, and whether it is Podman, from the first path that tells."""
+        for path in paths:
+            response = await self._get(build_request(self.endpoint, path))
+            body = await self._drain(response)
+            if response.status_code != 200:
+                continue
+            if theirs := version_in(response.headers):
+                return theirs, is_podman(response.headers)
+            try:
+                answer = msgspec.json.decode(body, type=_Version)
+                names = [component.name for component in answer.components or ()]
+                return ApiVersion.parse(answer.api_version), "Podman Engine" in names
+            except (ValueError, RecursionError):
+                continue
+        return None, False
+
+    async def _refusal(self, response: httpx.Response) -> EngineResponseError:
+        return refusal(response.status_code, await self._message(response), self._at)
+
+    async def _message(self, response: httpx.Response) -> str:
+        return error_message(await self._drain(response))
+
+    async def _drain(self, response: httpx.Response) -> bytes:
+        """The beginning of a body, enough for what an engine has to say beside lists."""
+        body = b""
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        try:
+            async for data in response.stream:
+                body += data
+                if len(body) > MAX_ERROR_BODY:
+                    break
+        except Exception as error:
+            raise explain(error, self.endpoint) from error
+        finally:
+            await response.aclose()
+        return body
+
+    def _nothing_in_common(self, theirs: ApiVersion | None, message: str) -> ApiVersionError:
+        there = message or f"up to {theirs}"
+        return ApiVersionError(
+            f"{self._at} and this library share no API version: here {OLDEST} to {NEWEST}, "
+            f"there {there}; upgrade the older of the two"
+        )
+
+    def _unsupported(
+        self,
+        option: str,
+        found: str,
+        response: httpx.Response | None = None,
+        needed: str | None = None,
+    ) -> UnsupportedByEngineError:
+        engine = str(engine_info(response.headers)) if response is not None else "the engine"
+        needed = needed or f"API {NEEDS[option]}"
+        return UnsupportedByEngineError(
+            f"{option}=True needs {needed}, but {engine} at {self._at} has {found} and would "
+            "ignore it; leave it out, or ask another engine",
+            option=option,
+            needed=needed,
+            found=found,
+            engine=engine,
+        )
