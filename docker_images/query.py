@@ -113,7 +113,7 @@ def build_query(
     asked: dict[str, list[str]] = {}
     if filters is not None:
         asked = _filters(filters)
-        given = {"dangling": dangling, "label": label, "reference": reference}
+        given: dict[str, object] = {"dangling": dangling, "label": label, "reference": reference}
         given |= {"before": before, "since": since, "until": until}
         for argument, value in given.items():
             if value is not None and argument in asked:
@@ -212,8 +212,9 @@ _LabelPair: TypeAlias = tuple[str, str | None]
 
 def _labels(argument: str, value: object) -> list[_LabelPair]:
     takes = "a str, a mapping of str to str or None, or an iterable of these"
-    single = isinstance(value, (str, Mapping))
-    items = (cast("object", value),) if single else _each(argument, takes, value)
+    items: Iterable[object] = _each(argument, takes, value)
+    if isinstance(value, (str, Mapping)):
+        items = [cast("str | Mapping[object, object]", value)]
     pairs: list[_LabelPair] = []
     for item in items:
         if isinstance(item, str):

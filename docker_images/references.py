@@ -17,6 +17,8 @@ __all__ = ["Reference", "check_pattern", "path_match", "reference_test"]
 _HUB = "docker.io"
 _LOCAL = "localhost"
 """Podman's registry of names that were given without one."""
+_SPECIAL = re.compile(r"[*?\[\\]")
+"""What makes a pattern more than a name."""
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -159,9 +161,6 @@ def reference_test(patterns: Iterable[str]) -> Callable[[Iterable[str]], bool]:
         return False
 
     return test
-
-
-_SPECIAL = re.compile(r"[*?\[\\]")
 
 
 def _spellings(pattern: str) -> Iterable[str]:
