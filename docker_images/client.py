@@ -7,7 +7,7 @@ the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`,
 
 import os
 from collections.abc import Awaitable, Callable
-from math import isfinite
+from math import inf, isfinite
 from time import perf_counter
 from types import EllipsisType, TracebackType
 from typing import ParamSpec, Self, TypeVar
@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint
 from docker_images.decode import ImageDecoder
 from docker_images.endpoint import Endpoint, resolve_endpoint
 from docker_images.engine import Engine
-from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
+from docker_images.errors import EngineTimeoutError, ResponseFormatError
 from docker_images.failures import explain, where
 from docker_images.models import ImageSummary
 from docker_images.normalise import OrderedImages, normalise
@@ -213,16 +213,14 @@ class DockerClient:
         """Make a call under its deadline."""
         seconds = self._timeout if timeout is ... else _seconds(timeout)
         stage.set("waiting for its turn")
-        try:
-            with anyio.fail_after(seconds):
-                return await call(*args, **kwargs)
-        except DockerImagesError:
-            raise
-        except TimeoutError:
-            raise EngineTimeoutError(
-                f"{where(self.endpoint)} took longer than {seconds} s; the call was {stage.get()}. "
-                "Is the engine overloaded or hung? timeout= gives it more time"
-            ) from None
+        deadline = inf if seconds is None else anyio.current_time() + seconds
+        # `anyio.fail_after` does the same at a third more of the time.
+        with anyio.CancelScope(deadline=deadline):
+            return await call(*args, **kwargs)
+        raise EngineTimeoutError(
+            f"{where(self.endpoint)} took longer than {seconds:g} s; the call was {stage.get()}. "
+            "Is the engine overloaded or hung? timeout= gives it more time"
+        )
 
     async def _list(self, query: Query) -> list[ImageSummary]:
         engine = self._find()
@@ -239,8 +237,6 @@ class DockerClient:
         """Decode, normalise, select and order while the bytes arrive."""
         at = where(self.endpoint)
         limit = self._max_response_bytes
-        if "content-encoding" in response.headers:
-            raise ResponseFormatError(f"{at} sends compressed content, which nobody asked for")
         decoder, images, received = ImageDecoder(), OrderedImages(), 0
         asked_size = "shared_size" in query.options
         assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -259,6 +255,8 @@ class DockerClient:
                         turn = perf_counter() + BUDGET
             slice_ = decoder.finish()
         except ValueError as error:
+            if "content-encoding" in response.headers:
+                error = ValueError("it is compressed, and nobody asked for that")
             raise ResponseFormatError(
                 f"{at} answered with a list that cannot be read: {printable(str(error))}"
             ) from error

@@ -170,7 +170,8 @@ class Engine:
         """Let only a list pass that honours every option; returns the version it is in."""
         if response.status_code != 200:
             raise await self._refusal(response)
-        theirs, podman = version_in(response.headers), is_podman(response.headers)
+        theirs = version_in(response.headers)
+        podman = bool(options) and is_podman(response.headers)
         if options and theirs is None and not podman:
             theirs, podman = await self._look_up("/version")
         if theirs and agree(theirs) is None:

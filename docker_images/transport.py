@@ -39,48 +39,44 @@ class EngineTransport(httpx.AsyncBaseTransport):
         message = request.extensions.get("message")
         if message is None:
             message = request.extensions["message"] = _serialise(request)
-        connection = self._take()
+        idle = self._idle.get()
         try:
-            if connection is not None:
+            while idle:
+                connection = idle.pop()
+                if connection.stream.is_stale():
+                    await connection.aclose()
+                    continue
                 try:
-                    return await self._exchange(connection, message)
+                    return await self._exchange(connection, message, idle)
                 except (HungUpError, OSError, anyio.BrokenResourceError):
-                    # It died while idle: GET may be sent again, as Go's client does.
+                    # It died while idle: a GET may be sent again, as Go's client does.
                     if not connection.is_silent:
                         raise
+                    break
             stage.set("connecting")
             connection = Connection(await open_stream(self.endpoint))
-            return await self._exchange(connection, message)
+            return await self._exchange(connection, message, idle)
         except Exception as error:
             raise explain(error, self.endpoint) from error
 
-    async def _exchange(self, connection: Connection, message: bytes) -> httpx.Response:
+    async def _exchange(
+        self, connection: Connection, message: bytes, idle: list[Connection]
+    ) -> httpx.Response:
         stage.set("waiting for the answer")
         try:
             await connection.ask(message)
         except BaseException:
             await connection.aclose()
             raise
-        return httpx.Response(
-            connection.status, headers=connection.headers, stream=_Body(self, connection)
-        )
+        body = _Body(self, connection, idle)
+        return httpx.Response(connection.status, headers=connection.headers, stream=body)
 
-    def _take(self) -> Connection | None:
-        idle = self._idle.get()
-        while idle:
-            connection = idle.pop()
-            if not connection.stream.is_stale():
-                return connection
-            connection.stream.abort()
-        return None
-
-    def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request."""
-        idle = self._idle.get()
-        if self._closed or len(idle) >= MAX_IDLE:
-            connection.stream.abort()
-        else:
+    async def release(self, connection: Connection, idle: list[Connection]) -> None:
+        """Keep the connection if its answer was read to the end, else close it."""
+        if connection.is_reusable and not self._closed and len(idle) < MAX_IDLE:
             idle.append(connection)
+        else:
+            await connection.aclose()
 
     async def aclose(self) -> None:
         self._closed = True
@@ -92,9 +88,12 @@ class EngineTransport(httpx.AsyncBaseTransport):
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, as it arrives."""
 
-    def __init__(self, transport: EngineTransport, connection: Connection) -> None:
+    def __init__(
+        self, transport: EngineTransport, connection: Connection, idle: list[Connection]
+    ) -> None:
         self._transport = transport
         self._connection: Connection | None = connection
+        self._idle = idle
 
     def __aiter__(self) -> "_Body":
         return self
@@ -113,14 +112,10 @@ class _Body(httpx.AsyncByteStream):
         return data
 
     async def aclose(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it."""
+        """Let go of the connection, whether or not the body was read to its end."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if connection.is_reusable:
-            self._transport.give_back(connection)
-        else:
-            await connection.aclose()
+        if connection is not None:
+            await self._transport.release(connection, self._idle)
 
 
 def _serialise(request: httpx.Request) -> bytes:
