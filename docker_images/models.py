@@ -360,8 +360,12 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def is_dangling(self) -> bool:
-        """Whether no tag and no digest refers to the image."""
-        return not self.repo_tags and not self.repo_digests
+        """Whether no tag and no digest refers to the image.
+
+        A digest without a name, as the containerd store gives for an image with parts missing,
+        refers to nothing.
+        """
+        return not self.repo_tags and not any("@" in digest for digest in self.repo_digests)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
