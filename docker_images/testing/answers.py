@@ -1,0 +1,345 @@
+"""From a request to an engine's answer, as pure functions over the rows of `shapes`.
+
+Knows paths, versions of the API and how each engine writes an image. Refuses to know about sockets
+and HTTP framing: `server` does.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from .filters import RefusedError, docker_filters, podman_filters
+from .images import FakeImage, canonical, familiar, repository, split_name
+from .shapes import Shape, Version, version_of, version_text
+
+__all__ = ["Answer", "Request", "answer"]
+
+_DOCKER_PATH = re.compile(r"(?:/v([0-9.]+))?(/.*)")
+_PODMAN_PATH = re.compile(r"(?:/v([0-9][0-9A-Za-z.-]*))?(/.*)")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that a fake engine was asked."""
+
+    method: str
+    target: str
+    """As it came: path and query, percent-encoded."""
+    path: str
+    """Without version and query: `/images/json`."""
+    version: str | None = None
+    """`"1.47"` of `/v1.47/images/json`; None where the path has none."""
+    query: dict[str, str] = {}
+    """The parameters, decoded; of one given twice the first, as engines read it."""
+    headers: dict[str, str] = {}
+    """Names in lower case."""
+
+    @property
+    def filters(self) -> Any:
+        """The parameter `filters`, decoded; None where there is none."""
+        text = self.query.get("filters")
+        return None if text is None else msgspec.json.decode(text)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine answers."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+    known: bool = True
+    """False where no route leads: the engine, or only the fake, knows nothing of it."""
+
+    def without(self, name: str) -> "Answer":
+        """The same answer without a header."""
+        kept = tuple(pair for pair in self.headers if pair[0].lower() != name.lower())
+        return msgspec.structs.replace(self, headers=kept)
+
+
+def read_request(
+    shape: Shape, method: str, target: str, headers: Mapping[str, str] | None = None
+) -> Request:
+    """Take a request line apart, as the engine's router would."""
+    parts = urlsplit(target if target.startswith("/") else f"/{target}")
+    pattern = _PODMAN_PATH if shape.store == "podman" else _DOCKER_PATH
+    found = pattern.fullmatch(parts.path)
+    version, path = found.groups() if found else (None, parts.path)
+    query: dict[str, str] = {}
+    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+        query.setdefault(key, value)
+    return Request(
+        method=method,
+        target=target,
+        path=unquote(path),
+        version=version,
+        query=query,
+        headers=dict(headers or {}),
+    )
+
+
+def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: float) -> Answer:
+    """What the engine answers, holding these images, at this time."""
+    routes = {"/_ping": ("GET", "HEAD"), "/version": ("GET",), "/images/json": ("GET",)}
+    methods = routes.get(request.path, ())
+    if request.method not in methods:
+        return _no_route(shape, wrong_method=bool(methods))
+    version = shape.api if request.version is None else version_of(request.version)
+    too_old, too_new = version < shape.oldest, version > shape.api
+    if shape.store != "podman" and (too_old or too_new):
+        limit = version_text(shape.oldest if too_old else shape.api)
+        text = f"client version {request.version} is too " + (
+            f"old. Minimum supported API version is {limit}, please upgrade your client to a newer "
+            "version"
+            if too_old
+            else f"new. Maximum supported API version is {limit}"
+        )
+        # RefusedError before the headers of a handler are set.
+        refused = _error(shape, version, RefusedError(400, text))
+        return refused.without("Docker-Experimental")
+    if request.path == "/_ping":
+        body = b"" if request.method == "HEAD" else b"OK"
+        headers = _headers(shape) + shape.ping_headers
+        if body or shape.store != "podman":
+            headers += (("Content-Type", "text/plain; charset=utf-8"),)
+        return Answer(status=200, headers=headers, body=body)
+    if request.path == "/version":
+        return _json(shape, _version_body(shape))
+    try:
+        if shape.store == "podman":
+            return _podman_list(shape, images, request, now)
+        return _docker_list(shape, images, request, version, now)
+    except RefusedError as refused:
+        return _error(shape, version, refused)
+
+
+def _headers(shape: Shape) -> tuple[tuple[str, str], ...]:
+    api = ("Api-Version", version_text(shape.api))
+    return (api, *shape.headers, ("Server", shape.server), ("Date", formatdate(usegmt=True)))
+
+
+def _json(shape: Shape, value: Any, status: int = 200) -> Answer:
+    return Answer(
+        status=status,
+        headers=(*_headers(shape), ("Content-Type", "application/json")),
+        body=msgspec.json.encode(value) + b"\n",
+    )
+
+
+_PLAIN = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"))
+
+
+def _no_route(shape: Shape, wrong_method: bool) -> Answer:
+    """A router's own answer: it has none of the engine's headers."""
+    date = ("Date", formatdate(usegmt=True))
+    if shape.store != "podman":
+        body = b'{"message":"page not found"}\n'
+        return Answer(
+            status=404, headers=(date, ("Content-Type", "application/json")), body=body, known=False
+        )
+    status, text = (405, b"Method Not Allowed\n") if wrong_method else (404, b"Not Found\n")
+    return Answer(status=status, headers=(date, *_PLAIN), body=text, known=False)
+
+
+def _error(shape: Shape, version: Version, refused: RefusedError) -> Answer:
+    if shape.store == "podman":
+        body = {
+            "cause": refused.cause,
+            "message": refused.message,
+            "response": refused.status,
+        }
+        return _json(shape, body, refused.status)
+    if version < (1, 24):
+        # `MakeErrorHandler` of moby: before 1.24 errors were plain text.
+        text = f"{refused.message}\n".encode()
+        return Answer(status=refused.status, headers=(*_headers(shape), *_PLAIN), body=text)
+    return _json(shape, {"message": refused.message}, refused.status)
+
+
+def _version_body(shape: Shape) -> dict[str, Any]:
+    api, oldest = version_text(shape.api), version_text(shape.oldest)
+    body = {**shape.version, "ApiVersion": api, "MinAPIVersion": oldest}
+    if shape.store != "podman":
+        engine, *others = body["Components"]
+        details = {**engine["Details"], "ApiVersion": api, "MinAPIVersion": oldest}
+        body["Components"] = [{**engine, "Details": details}, *others]
+    return body
+
+
+def _true(text: str) -> bool:
+    """A boolean parameter, as moby `httputils.BoolValue` reads it."""
+    return text.strip().lower() not in ("", "0", "no", "false", "none")
+
+
+def _docker_list(
+    shape: Shape, images: Sequence[FakeImage], request: Request, version: Version, now: float
+) -> Answer:
+    def since(first: Version | None) -> bool:
+        return first is not None and version >= first
+
+    def asked(name: str, first: Version | None) -> bool:
+        return since(first) and _true(request.query.get(name, ""))
+
+    manifests = _true(request.query.get("manifests", ""))
+    identity = asked("identity", shape.identity_from)
+    singular = request.query.get("filter", "") if version < shape.filter_below else ""
+    text = request.query.get("filters", "")
+    listed = docker_filters(
+        shape, images, text, singular, everything=_true(request.query.get("all", "")), now=now
+    )
+    if identity and not manifests:
+        raise RefusedError(400, "conflicting options: identity requires manifests=1")
+    options = _Options(
+        shared_size=asked("shared-size", shape.shared_size_from),
+        manifests=asked("manifests", shape.manifests_from),
+        identity=identity,
+        descriptor=since(shape.descriptor_from),
+        containers=since(shape.containers_from),
+        never_null=since(shape.never_null_from),
+        virtual_size=shape.virtual_size_below is None or version < shape.virtual_size_below,
+    )
+    listed.sort(key=lambda held: -_docker_created(shape, held))
+    return _json(shape, [_docker_row(shape, held, options) for held in listed])
+
+
+class _Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer of Docker contains, as asked for and as the version has it."""
+
+    shared_size: bool
+    manifests: bool
+    identity: bool
+    descriptor: bool
+    containers: bool
+    never_null: bool
+    virtual_size: bool
+
+
+def _docker_created(shape: Shape, held: FakeImage) -> int:
+    return shape.undated if held.created is None else math.floor(held.created)
+
+
+def _docker_row(shape: Shape, held: FakeImage, options: _Options) -> dict[str, Any]:
+    tags: list[str] | None = sorted(map(familiar, held.tags), key=canonical)
+    digests: list[str] | None = list(map(familiar, held.digests or ()))
+    if shape.store == "containerd":
+        # A name by digest is a name like any other there.
+        named = {repository(tag) for tag in held.tags}
+        lone = [name for name in digests or () if "@" in name and repository(name) not in named]
+        tags = [*(tags or ()), *lone]
+        if held.digests is None and tags:
+            digests = [f"{split_name(tags[0])[0]}@{held.id}"]
+    if not options.never_null:
+        if not tags and not digests:
+            tags, digests = ["<none>:<none>"], ["<none>@<none>"]
+        tags, digests = tags or None, digests or None
+    labels = dict(sorted(held.labels.items())) if held.labels is not None else None
+    if labels is None and not shape.labels_null and not held.degraded:
+        labels = {}
+    counted = options.containers and not held.degraded
+    row: dict[str, Any] = {
+        "Containers": held.containers if counted else -1,
+        "Created": _docker_created(shape, held),
+        "Id": held.id,
+        "Labels": labels,
+        "ParentId": held.parent,
+    }
+    if options.descriptor:
+        row["Descriptor"] = _descriptor(held)
+    if options.manifests and (manifests := _manifests(held)):
+        row["Manifests"] = [_manifest(one, options.identity) for one in manifests]
+    row["RepoDigests"], row["RepoTags"] = digests, tags
+    row["SharedSize"] = held.shared_size if options.shared_size and not held.degraded else -1
+    row["Size"] = held.size
+    if options.virtual_size and (held.size or shape.virtual_size_below is None):
+        row["VirtualSize"] = held.size
+    return row
+
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+def _descriptor(held: FakeImage) -> dict[str, Any]:
+    return held.descriptor or {"mediaType": _MANIFEST, "digest": held.id, "size": 480}
+
+
+def _manifests(held: FakeImage) -> list[dict[str, Any]]:
+    if held.manifests is not None or held.degraded:
+        return held.manifests or []
+    content = min(480, held.size)
+    image_data = {
+        "Platform": {"architecture": "amd64", "os": "linux"},
+        "Size": {"Unpacked": held.size - content},
+        "Containers": None,
+    }
+    return [
+        {
+            "ID": held.id,
+            "Descriptor": _descriptor(held),
+            "Available": True,
+            "Size": {"Content": content, "Total": held.size},
+            "Kind": "image",
+            "ImageData": image_data,
+        }
+    ]
+
+
+def _manifest(given: dict[str, Any], identity: bool) -> dict[str, Any]:
+    if identity or "Identity" not in given.get("ImageData", {}):
+        return given
+    data = {key: value for key, value in given["ImageData"].items() if key != "Identity"}
+    return {**given, "ImageData": data}
+
+
+def _podman_list(shape: Shape, images: Sequence[FakeImage], request: Request, now: float) -> Answer:
+    everything = _podman_true(request, "all")
+    if _podman_true(request, "digests"):
+        # It logs, and answers nothing at all.
+        return Answer(status=200, headers=_headers(shape))
+    listed = podman_filters(
+        shape, images, request.query.get("filters"), everything=everything, now=now
+    )
+    parents = {held.parent.removeprefix("sha256:") for held in images if held.parent}
+    return _json(shape, [_podman_row(held, parents) for held in listed])
+
+
+def _podman_true(request: Request, name: str) -> bool:
+    """gorilla/schema of Podman 4.3: what is no boolean is an error."""
+    text = request.query.get(name, "")
+    if text.lower() in ("1", "t", "true", "on"):
+        return True
+    if text.lower() in ("", "0", "f", "false", "off"):
+        return False
+    cause = f'schema: error converting value for "{name}"'
+    raise RefusedError(400, f"failed to parse parameters for {request.target}: {cause}", cause)
+
+
+def _podman_row(held: FakeImage, parents: set[str]) -> dict[str, Any]:
+    names = list(map(canonical, held.tags))
+    digest = held.extra.get("Digest", held.id)
+    digests = held.digests
+    if digests is None:
+        digests = sorted({f"{repository(name)}@{digest}" for name in names})
+    row: dict[str, Any] = {
+        "Id": held.id if held.id.startswith("sha256:") else f"sha256:{held.id}",
+        "ParentId": held.parent.removeprefix("sha256:"),
+        "RepoTags": names or None,
+        "RepoDigests": list(map(canonical, digests)),
+        "Created": math.floor((held.loaded or 0) if held.created is None else held.created),
+        "Size": held.size,
+        "SharedSize": 0,
+        "VirtualSize": held.size,
+        "Labels": dict(sorted(held.labels.items())) if held.labels is not None else None,
+        "Containers": held.containers,
+    }
+    if names:
+        row["Names"] = names
+    elif not digests and held.id.removeprefix("sha256:") not in parents:
+        row["Dangling"] = True
+    row["Digest"] = digest
+    history = held.extra.get("History", names[::-1])
+    if history:
+        row["History"] = history
+    return row

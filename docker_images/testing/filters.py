@@ -1,0 +1,463 @@
+"""How engines filter a list, and what they say of a filter they do not like.
+
+Pure. Both dialects are here, as each engine's own code has them: moby's
+`daemon/{images,containerd}/image_list.go` and `api/types/filters`, Podman's `libimage/filters.go`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from .images import FakeImage, canonical, familiar, find, repository, split_name
+from .shapes import Shape
+
+__all__ = ["RefusedError", "docker_filters", "go_match", "podman_filters"]
+
+Filters: TypeAlias = dict[str, dict[str, bool]]
+Keep: TypeAlias = Callable[[FakeImage], bool]
+
+
+class RefusedError(Exception):
+    """The engine answers with an error."""
+
+    def __init__(self, status: int, message: str, cause: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+        self.cause = message if cause is None else cause
+
+
+def go_match(pattern: str, name: str) -> bool:
+    """Go's `path.Match`; a pattern it calls bad is a `ValueError`."""
+    return re.fullmatch(_translated(pattern), name, re.DOTALL) is not None
+
+
+_CLASS = re.compile(r"\[(\^?)((?:(?:\\.|[^]\\-])(?:-(?:\\.|[^]\\-]))?)+)\]", re.DOTALL)
+
+
+def _translated(pattern: str) -> str:
+    bad = ValueError("syntax error in pattern")
+    out: list[str] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "\\":
+            if at == len(pattern):
+                raise bad
+            out.append(re.escape(pattern[at]))
+            at += 1
+        elif char == "[":
+            found = _CLASS.match(pattern, at - 1)
+            if found is None:
+                raise bad
+            body = re.sub(r"\\?([^-])", lambda one: re.escape(one[1]), found[2])
+            out.append(f"(?!/)[{found[1]}{body}]" if found[1] else f"[{body}]")
+            at = found.end()
+        else:
+            out.append(re.escape(char))
+    return "".join(out)
+
+
+def docker_filters(
+    shape: Shape,
+    images: Sequence[FakeImage],
+    text: str,
+    singular: str,
+    *,
+    everything: bool,
+    now: float,
+) -> list[FakeImage]:
+    """What Docker lists: filtered, with the tags that a `reference` filter leaves."""
+    filters = _docker_parse(shape, text)
+    if singular:
+        filters.setdefault("reference", {})[singular] = True
+    word = "Invalid" if shape.old_filters else "invalid"
+    for key in filters:
+        if key not in shape.filters:
+            raise RefusedError(400, f"{word} filter '{key}'")
+    dangling = _docker_dangling(shape, filters, word)
+    keep: list[Keep] = []
+    for key, older in (("before", True), ("since", False)):
+        values = filters.get(key, {})
+        # Docker up to 23 lets one of several win, whichever Go's map gives last.
+        counting = list(values)[-1:] if shape.old_filters else values
+        keep += [_compared(_docker_find(images, value), older, shape) for value in counting]
+    keep += [_until(shape, value, now) for value in filters.get("until", {})]
+    for key, negated in (("label", False), ("label!", True)):
+        keep += [_docker_label(shape, value, negated) for value in filters.get(key, {})]
+    parents = {held.parent for held in images if held.parent}
+    # With dangling=true a graph driver looks only at images that nothing was built on.
+    heads = dangling is True and shape.store == "graph"
+    listed: list[FakeImage] = []
+    for held in images:
+        named = bool(held.tags or held.digests)
+        visible = held.id not in parents or ((everything or named) and not heads)
+        if not visible or not all(wanted(held) for wanted in keep):
+            continue
+        left = _referenced(shape, held, filters.get("reference"))
+        if left is None:
+            continue
+        if dangling and left.dangling_record and shape.store == "containerd":
+            listed.append(_named(left, [], []))
+        elif _as_dangling(shape, left, dangling):
+            listed.append(left)
+    return listed
+
+
+def _as_dangling(shape: Shape, held: FakeImage, dangling: bool | None) -> bool:
+    if dangling is None:
+        return True
+    if shape.store == "graph":
+        # An image with a digest and no tag is on both sides.
+        return not held.tags if dangling else bool(held.tags or held.digests)
+    return dangling is not bool(held.tags or held.digests)
+
+
+def _docker_parse(shape: Shape, text: str) -> Filters:
+    if not text:
+        return {}
+    try:
+        given = _go_json(text)
+        if isinstance(given, dict):
+            values = list(given.values())
+            if all(_is_list_of_text(value) for value in values) and values:
+                return {key: dict.fromkeys(value, True) for key, value in given.items()}
+        return _map_of_maps(given)
+    except ValueError as error:
+        if shape.old_filters:
+            raise RefusedError(500, str(error)) from None
+        raise RefusedError(400, "invalid filter") from None
+
+
+def _map_of_maps(given: Any) -> Filters:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ValueError(_unfit(given, "map[string]map[string]bool"))
+    filters: Filters = {}
+    for key, value in given.items():
+        if not isinstance(value, dict):
+            raise ValueError(_unfit(value, "map[string]bool"))
+        for one in value.values():
+            if not isinstance(one, bool):
+                raise ValueError(_unfit(one, "bool"))
+        filters[key] = value
+    return filters
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _unfit(value: object, wanted: str) -> str:
+    kinds = {dict: "object", list: "array", str: "string", bool: "bool", int: "number"}
+    kind = kinds.get(type(value), "number")
+    return f"json: cannot unmarshal {kind} into Go value of type {wanted}"
+
+
+def _go_json(text: str) -> Any:
+    """JSON, with the errors of Go's decoder for the commonest mistakes."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text) or error.msg.startswith("Unterminated string"):
+            raise ValueError("unexpected end of JSON input") from None
+        where = {
+            "Expecting property name": "looking for beginning of object key string",
+            "Expecting ':'": "after object key",
+            "Expecting ','": "after object key:value pair",
+            "Extra data": "after top-level value",
+        }
+        place = next(
+            (go for start, go in where.items() if error.msg.startswith(start)),
+            "looking for beginning of value",
+        )
+        raise ValueError(f"invalid character '{text[error.pos]}' {place}") from None
+
+
+def _docker_dangling(shape: Shape, filters: Filters, word: str) -> bool | None:
+    values = filters.get("dangling")
+    if values is None:
+        return None
+    asked = f"{word} filter 'dangling=[{' '.join(values)}]'"
+    if shape.old_filters:
+        if not values or values.get("true"):
+            return True
+        if values.get("false"):
+            return False
+        raise RefusedError(400, asked)
+    if not values:
+        raise RefusedError(400, f"{word} filter 'dangling'")
+    yes = values.get("1", False) or values.get("true", False)
+    no = values.get("0", False) or values.get("false", False)
+    if yes == no:
+        raise RefusedError(400, asked)
+    return yes
+
+
+def _docker_find(images: Sequence[FakeImage], name: str) -> FakeImage:
+    held = find(images, name)
+    if held is not None:
+        return held
+    if split_name(name)[0] != split_name(name)[0].lower():
+        raise RefusedError(400, "invalid reference format: repository name must be lowercase")
+    tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
+    raise RefusedError(404, f"No such image: {familiar(tagged)}")
+
+
+def _compared(other: FakeImage, older: bool, shape: Shape) -> Keep:
+    def keep(held: FakeImage) -> bool:
+        ours, theirs = _created(held, shape), _created(other, shape)
+        return (
+            ours is not None and theirs is not None and (ours < theirs if older else ours > theirs)
+        )
+
+    return keep
+
+
+def _created(held: FakeImage, shape: Shape) -> float | None:
+    if held.created is not None:
+        return held.created
+    if shape.store == "podman":
+        return held.loaded
+    # Go's zero time is a time like any other up to Docker 23; later it never matches.
+    return shape.undated if shape.old_filters else None
+
+
+def _until(shape: Shape, value: str, now: float) -> Keep:
+    try:
+        limit = _moment(value, now)
+    except ValueError:
+        status, text = shape.bad_until
+        raise RefusedError(status, text.format(value)) from None
+
+    def keep(held: FakeImage) -> bool:
+        if shape.store == "containerd":
+            return held.loaded is not None and held.loaded < limit
+        created = _created(held, shape)
+        return created is not None and created < limit
+
+    return keep
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+
+
+def _moment(value: str, now: float) -> float:
+    if re.fullmatch(r"-?\d+(\.\d+)?", value):
+        return float(value)
+    sign, duration = (-1, value[1:]) if value[:1] == "-" else (1, value.removeprefix("+"))
+    if duration and _DURATION.sub("", duration) == "":
+        parts = _DURATION.findall(duration)
+        return now - sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
+    moment = datetime.fromisoformat(value)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _docker_label(shape: Shape, value: str, negated: bool) -> Keep:
+    key, equals, wanted = value.partition("=")
+    if shape.store == "containerd" and key.endswith("!") and equals:
+        key, negated = key[:-1], not negated
+
+    def keep(held: FakeImage) -> bool:
+        labels = held.labels or {}
+        has = key in labels and (not equals or labels[key] == wanted)
+        if negated and equals and shape.negation_needs_label:
+            return key in labels and not has
+        return has is not negated
+
+    return keep
+
+
+def _referenced(
+    shape: Shape, held: FakeImage, patterns: dict[str, bool] | None
+) -> FakeImage | None:
+    """The image with the names that match, or None; no name, no match."""
+    if not patterns:
+        return held
+    try:
+        tags = [tag for tag in held.tags if _familiar_match(shape, patterns, tag)]
+        digests = [name for name in held.digests or () if _familiar_match(shape, patterns, name)]
+    except ValueError as error:
+        # The containerd store drops the error, and with it every image.
+        if shape.store == "graph":
+            raise RefusedError(500, str(error)) from None
+        return None
+    if not tags and not digests:
+        return None
+    if shape.store == "containerd":
+        # Names are what the filter looks at; the digest is made of one that is left.
+        kept = {repository(tag) for tag in tags}
+        digests = [name for name in digests if repository(name) in kept] or [
+            f"{familiar(split_name(tags[0])[0])}@{held.id}" if tags else digests[0]
+        ]
+    return _named(held, tags, digests)
+
+
+def _named(held: FakeImage, tags: list[str], digests: list[str]) -> FakeImage:
+    return msgspec.structs.replace(held, tags=tags, digests=digests)
+
+
+def _familiar_match(shape: Shape, patterns: Iterable[str], name: str) -> bool:
+    candidates = [familiar(name), split_name(familiar(name))[0]]
+    if shape.canonical_references:
+        candidates += [canonical(name), split_name(canonical(name))[0]]
+    return any(go_match(pattern, one) for pattern in patterns for one in candidates)
+
+
+def podman_filters(
+    shape: Shape, images: Sequence[FakeImage], text: str | None, *, everything: bool, now: float
+) -> list[FakeImage]:
+    """What Podman lists: values of one key are alternatives, names are never taken away."""
+    given = _podman_parse(text)
+    parents = {held.parent.removeprefix("sha256:") for held in images if held.parent}
+    if not images:
+        # The filters are compiled only when there is something to filter.
+        return []
+    wanted: dict[str, list[Keep]] = {}
+    flags: dict[str, bool] = {} if everything else {"intermediate": False}
+    flags["manifest"] = False
+    for expression in given:
+        key, value, negated = _podman_split(expression)
+        if key in ("dangling", "intermediate", "manifest", "readonly", "containers"):
+            flag = _podman_bool(key, value)
+            if flags.setdefault(key, flag) is not flag:
+                raise RefusedError(
+                    500,
+                    f'specifying "{key}" filter more than once with different values '
+                    "is not supported",
+                )
+            keep = _podman_flag(key, flag, parents)
+        else:
+            keep = _podman_keep(shape, images, key, value, now)
+        wanted.setdefault(key, []).append(_negated(keep) if negated else keep)
+    for key in ("intermediate", "manifest"):
+        if key in flags and key not in wanted:
+            wanted[key] = [_podman_flag(key, flags[key], parents)]
+    return [
+        held
+        for held in images
+        if all(any(keep(held) for keep in alternatives) for alternatives in wanted.values())
+    ]
+
+
+def _negated(keep: Keep) -> Keep:
+    return lambda held: not keep(held)
+
+
+def _podman_parse(text: str | None) -> list[str]:
+    """`key=value` each. 4.3 joins the values of a list to one, as `a=b=c`."""
+    if text is None:
+        return []
+    try:
+        given = _go_json(text)
+        if isinstance(given, dict):
+            values = given.values()
+            if all(isinstance(v, dict) for v in values):
+                filters = _map_of_maps(given)
+                return [f"{k}={v}" for k, held in filters.items() for v, yes in held.items() if yes]
+            for value in values:
+                if not isinstance(value, list):
+                    raise ValueError(_unfit(value, "[]string"))
+                for one in value:
+                    if not isinstance(one, str):
+                        raise ValueError(_unfit(one, "string"))
+            return ["=".join((key, *value)) for key, value in given.items()]
+        if given is None:
+            return []
+        raise ValueError(_unfit(given, "map[string][]string"))
+    except ValueError as error:
+        raise RefusedError(500, str(error)) from None
+
+
+def _podman_split(expression: str) -> tuple[str, str, bool]:
+    key, unequal, value = expression.partition("!=")
+    if not unequal:
+        key, equals, value = expression.partition("=")
+        if not equals:
+            raise RefusedError(
+                500,
+                f'invalid image filter "{expression}": must be in the format '
+                '"filter=value or filter!=value"',
+            )
+    return key, value, bool(unequal)
+
+
+def _podman_bool(key: str, value: str) -> bool:
+    if value in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if value in ("0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise RefusedError(
+        500,
+        f'non-boolean value "{key}" for {value} filter: '
+        f'strconv.ParseBool: parsing "{value}": invalid syntax',
+        "invalid syntax",
+    )
+
+
+def _podman_flag(key: str, flag: bool, parents: set[str]) -> Keep:
+    def keep(held: FakeImage) -> bool:
+        parent = held.id.removeprefix("sha256:") in parents
+        named = bool(held.tags or held.digests)
+        is_so = {
+            "dangling": not named and not parent,
+            "intermediate": not named and parent,
+            "containers": held.containers > 0,
+        }
+        return is_so.get(key, False) is flag
+
+    return keep
+
+
+def _podman_keep(
+    shape: Shape, images: Sequence[FakeImage], key: str, value: str, now: float
+) -> Keep:
+    if key in ("after", "since", "before"):
+        other = find(images, value)
+        if other is None:
+            raise RefusedError(500, *_podman_unknown(key, value))
+        return _compared(other, key == "before", shape)
+    if key == "until":
+        return _until(shape, value, now)
+    if key == "label":
+        name, _, wanted = value.partition("=")
+        return lambda held: (
+            name in (held.labels or {}) and wanted in ("", (held.labels or {})[name])
+        )
+    if key == "id":
+        return lambda held: held.id.removeprefix("sha256:") == value
+    if key == "reference":
+        return lambda held: any(
+            _podman_reference(value, name) for name in (*held.tags, *(held.digests or ()))
+        )
+    raise RefusedError(500, f'unsupported image filter "{key}"')
+
+
+def _podman_unknown(key: str, value: str) -> tuple[str, str]:
+    cause, detail = "image not known", f"{value}: image not known"
+    if split_name(value)[0] != split_name(value)[0].lower():
+        cause = detail = "repository name must be lowercase"
+    return f'could not find local image for filter filter "{key}"="{value}": {detail}', cause
+
+
+def _podman_reference(pattern: str, name: str) -> bool:
+    whole = canonical(name)
+    named, rest = split_name(whole)
+    path = named.partition("/")[2]
+    candidates = (whole, named, path, path + rest)
+    short = [one.rpartition("/")[2] for one in (whole, named)]
+    try:
+        return any(go_match(pattern, one) for one in (*candidates, *short))
+    except ValueError:
+        # Podman drops the error.
+        return False

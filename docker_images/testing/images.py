@@ -1,0 +1,305 @@
+"""The images that a fake engine holds: how a test describes them, and how it changes them.
+
+Knows names, and that a tag belongs to one image. Refuses to know how an engine writes an image:
+`answers` does.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import msgspec
+
+from docker_images.models import ImageSummary
+
+__all__ = [
+    "AnyImage",
+    "FakeImage",
+    "Images",
+    "as_image",
+    "canonical",
+    "demo_images",
+    "familiar",
+    "image",
+    "repository",
+    "split_name",
+]
+
+
+class FakeImage(msgspec.Struct, kw_only=True):
+    """An image of a fake engine. Make one with `image`; change it as you like."""
+
+    id: str
+    tags: list[str] = []
+    digests: list[str] | None = None
+    """None: as the engine would make them (Docker's graph drivers make none)."""
+    created: float | None = 0
+    """Seconds since 1970; None: the image does not say. A list shows whole seconds only, `before`
+    and `since` compare the fractions too."""
+    size: int = 0
+    shared_size: int = 0
+    containers: int = 0
+    labels: dict[str, str] | None = None
+    parent: str = ""
+    manifests: list[dict[str, Any]] | None = None
+    """As the engine writes them. None: one for linux/amd64 is made up; []: there is none."""
+    descriptor: dict[str, Any] | None = None
+    """As the engine writes it. None: one is made up."""
+    loaded: float | None = None
+    """When the engine got it, in seconds since 1970: what `until` means to the containerd store.
+    Set when it is added."""
+    dangling_record: bool = False
+    """The containerd store can hold one image under its names and once more without a name; then
+    `dangling=true` lists it, as if it had no names."""
+    degraded: bool = False
+    """An image without anything that could run, as the containerd store lists it: no labels, and
+    neither size shared nor containers counted."""
+    extra: dict[str, Any] = {}
+    """Keys of Podman's own: `Names`, `Digest`, `History`, …"""
+
+
+AnyImage: TypeAlias = FakeImage | ImageSummary | Mapping[str, Any]
+"""An image: built with `image`, as this library returns it, or as an engine's JSON has it."""
+
+
+def image(
+    *names: str,
+    id: str | None = None,
+    size: int = 5_000_000,
+    labels: Mapping[str, str] | None = None,
+    created: datetime | float | None = 1_700_000_000,
+    containers: int = 0,
+    digests: Sequence[str] | None = None,
+    parent: str = "",
+    shared_size: int = 0,
+    manifests: Sequence[Mapping[str, Any]] | None = None,
+) -> FakeImage:
+    """Build an image: `image("alpine:3.20", "alpine:latest", size=7_800_000)`.
+
+    Without a name it is untagged. A name without a tag means `:latest`. `created` is a time, or
+    seconds since 1970; None is an image that does not say. `digests` are whole:
+    `["alpine@sha256:…"]`. `parent` is the id of the image it was built on, by the classic builder.
+    The id, unless it is given, follows from everything else.
+    """
+    tags = [name if ":" in name.rpartition("/")[2] else f"{name}:latest" for name in names]
+    seconds = created.timestamp() if isinstance(created, datetime) else created
+    text = repr((tags, size, sorted((labels or {}).items()), seconds, digests, parent))
+    return FakeImage(
+        id=id or f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
+        tags=tags,
+        digests=None if digests is None else list(digests),
+        created=seconds,
+        size=size,
+        shared_size=shared_size,
+        containers=containers,
+        labels=None if labels is None else dict(labels),
+        parent=parent,
+        manifests=None if manifests is None else [dict(manifest) for manifest in manifests],
+    )
+
+
+_KNOWN = {"Id", "ParentId", "RepoTags", "RepoDigests", "Created", "Size", "SharedSize"} | {
+    *("Containers", "VirtualSize", "Labels", "Manifests", "Descriptor", "Dangling", "Names")
+}
+
+
+def as_image(given: AnyImage) -> FakeImage:
+    """A `FakeImage` of whatever describes one."""
+    if isinstance(given, FakeImage):
+        return given
+    wire: Mapping[str, Any] = (
+        msgspec.to_builtins(given) if isinstance(given, ImageSummary) else given
+    )
+    digests = [name for name in wire.get("RepoDigests") or () if name != "<none>@<none>"]
+    labels = wire.get("Labels")
+    return FakeImage(
+        id=wire["Id"],
+        tags=[name for name in wire.get("RepoTags") or () if name != "<none>:<none>"],
+        digests=digests,
+        created=wire.get("Created", 0),
+        size=wire.get("Size", 0),
+        # -1 and null are "not told"; an engine that is asked tells.
+        shared_size=max(wire.get("SharedSize") or 0, 0),
+        containers=max(wire.get("Containers") or 0, 0),
+        labels=None if labels is None else dict(labels),
+        parent=wire.get("ParentId") or "",
+        manifests=None if wire.get("Manifests") is None else list(wire["Manifests"]),
+        descriptor=wire.get("Descriptor"),
+        degraded=any("@" not in name for name in digests),
+        extra={key: value for key, value in wire.items() if key not in _KNOWN},
+    )
+
+
+class Images:
+    """What an engine holds, in the order it got it; to be changed while it runs."""
+
+    def __init__(self, images: Iterable[AnyImage] = ()) -> None:
+        self._images: list[FakeImage] = []
+        for given in images:
+            self.add(given)
+
+    def __iter__(self) -> Iterator[FakeImage]:
+        # A copy, taken in one step: the server may read while another thread changes.
+        return iter(tuple(self._images))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, name: str) -> FakeImage:
+        """The image with this tag, digest or id (12 digits of it will do); or a `KeyError`."""
+        found = find(self, name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and find(self, name) is not None
+
+    def add(self, given: AnyImage) -> FakeImage:
+        """Add an image, as pulling or loading it does: its tags leave the images that had them."""
+        new = as_image(given)
+        for tag in new.tags:
+            self._take(tag, new)
+        self._images.append(new)
+        return new
+
+    def tag(self, name: str, new: str) -> None:
+        """`docker tag name new`."""
+        held = self[name]
+        new = new if ":" in new.rpartition("/")[2] else f"{new}:latest"
+        self._take(new, held)
+        if canonical(new) not in map(canonical, held.tags):
+            held.tags = [*held.tags, new]
+
+    def untag(self, name: str) -> None:
+        """Take a tag away; an image without any stays, untagged."""
+        held = self[name]
+        tags = [tag for tag in held.tags if canonical(tag) != canonical(name)]
+        if len(tags) == len(held.tags):
+            raise KeyError(name)
+        _set_tags(held, tags)
+
+    def remove(self, name: str) -> None:
+        """Take the image with this tag, digest or id away, with all its names."""
+        held = self[name]
+        self._images = [other for other in self._images if other is not held]
+
+    def clear(self) -> None:
+        """Take everything away."""
+        self._images = []
+
+    def _take(self, tag: str, owner: FakeImage) -> None:
+        for other in self._images:
+            # The containerd store of Docker 25 lists an image once a platform, under one id.
+            if other.id != owner.id and canonical(tag) in map(canonical, other.tags):
+                _set_tags(other, [t for t in other.tags if canonical(t) != canonical(tag)])
+
+
+def _set_tags(held: FakeImage, tags: list[str]) -> None:
+    lost = {repository(tag) for tag in held.tags} - {repository(tag) for tag in tags}
+    held.tags = tags
+    if held.digests is not None:
+        held.digests = [name for name in held.digests if repository(name) not in lost]
+    held.extra = {key: value for key, value in held.extra.items() if key != "History"}
+
+
+def find(images: Iterable[FakeImage], name: str) -> FakeImage | None:
+    """The image that an engine would mean: by id, by the start of one, or by name."""
+    digits = name.removeprefix("sha256:")
+    named = canonical(name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest")
+    held = tuple(images)
+    for one in held:
+        if one.id == name or named in map(canonical, (*one.tags, *(one.digests or ()))):
+            return one
+    if digits and set(digits) <= set("0123456789abcdef"):
+        return next(
+            (one for one in held if one.id.removeprefix("sha256:").startswith(digits)), None
+        )
+    return None
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """A name and what follows it: `("alpine", ":3.20")`, `("alpine", "@sha256:…")`."""
+    before, at, digest = name.partition("@")
+    if at:
+        return before, at + digest
+    slash = before.rfind("/") + 1
+    short, colon, tag = before[slash:].partition(":")
+    return before[:slash] + short, colon + tag
+
+
+def canonical(name: str) -> str:
+    """The whole name: `alpine:3.20` as `docker.io/library/alpine:3.20`."""
+    first, slash, _ = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return name
+    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+
+
+def familiar(name: str) -> str:
+    """The short name: `docker.io/library/alpine:3.20` as `alpine:3.20`."""
+    short = name.removeprefix("docker.io/")
+    if short == name:
+        return name
+    rest = short.removeprefix("library/")
+    return short if "/" in rest else rest
+
+
+def repository(name: str) -> str:
+    """The whole name without tag and digest."""
+    return split_name(canonical(name))[0]
+
+
+def demo_images() -> list[FakeImage]:
+    """A set of images that shows every kind of row: what `docker-images --demo` lists."""
+    day = 86_400
+    now = 1_790_000_000
+    web = "sha256:" + "5e" * 32
+    base = image(size=3_100, created=now - 3 * day - 60, labels={"stage": "build"})
+    return [
+        image(
+            *("shop/web:2.4.1", "shop/web:latest", "registry.example.com:5000/shop/web:2.4.1"),
+            digests=[f"registry.example.com:5000/shop/web@{web}"],
+            size=187_432_118,
+            shared_size=77_804_331,
+            containers=2,
+            created=now - 3_600,
+            labels={
+                "org.opencontainers.image.source": "https://git.example.com/shop/web",
+                "stage": "prod",
+            },
+        ),
+        image("shop/web:2.4.0", size=187_101_990, created=now - 6 * day, labels={"stage": "prod"}),
+        image("alpine:3.20", "alpine:latest", size=7_797_760, created=now - 40 * day, labels=None),
+        image(
+            "postgres:16",
+            digests=["postgres@sha256:" + "1d" * 32],
+            size=432_015_667,
+            containers=1,
+            created=now - 12 * day,
+            labels={},
+        ),
+        image(
+            digests=["registry.example.com/base/jre@sha256:" + "a7" * 32],
+            size=214_680_112,
+            created=now - 20 * day,
+            labels={"vendor": "Example GmbH"},
+        ),
+        image(size=187_099_401, created=now - 2 * day, labels={"stage": "test"}),
+        base,
+        image(
+            "localhost/tools/lint:dev",
+            parent=base.id,
+            size=9_412_006,
+            created=now - 3 * day,
+            labels={"größe": "klein 🐳", "作者": "田中", "empty": ""},
+        ),
+        image(
+            "registry.example.org:443/ml/train:cuda12", size=11_873_220_441, created=now - 90 * day
+        ),
+        image("demo/reproducible:1", size=52_428_800, created=0, labels={"built.by": "nix"}),
+        image("demo/undated:1", size=1_024, created=None),
+        image("demo/future:1", size=2_048, created=253_402_300_799),
+        image("demo/empty:scratch", size=0, created=now - 365 * day),
+    ]
