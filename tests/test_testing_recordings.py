@@ -1,6 +1,7 @@
 """For engines that are not installed the recorded answers are the judge of the fake."""
 
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ SHAPE = {name: shape_named(engine) for name, engine in SHAPES.items()}
 UNSTABLE_HEADERS = {"date", "content-length", "transfer-encoding"}
 
 
+@cache
 def held(name: str) -> Images:
     """What the recorded engine held: its newest listing of everything."""
     exchanges = recorded.exchanges(name)
@@ -88,8 +90,8 @@ def rows(name: str, request_line: str, body: str) -> Any:
     """The rows, without what the fake does not claim to know of the containerd store."""
     listed = [dict(row) for row in json.loads(body, object_pairs_hook=list)]
     for row in listed if "containerd" in name else ():
-        if "reference" in request_line and "Descriptor" in row:
-            # The engine builds both on one of the names that are left, at random.
+        if "Descriptor" in row:
+            # Taken from one of the image's names that are left, at random.
             row["Descriptor"] = [pair for pair in row["Descriptor"] if pair[0] != "annotations"]
         if "all=1" not in request_line and row["SharedSize"] > 0:
             # What is shared with images that are not listed does not count there.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -64,12 +64,12 @@ def read_request(
     shape: Shape, method: str, target: str, headers: Mapping[str, str] | None = None
 ) -> Request:
     """Take a request line apart, as the engine's router would."""
-    parts = urlsplit(target if target.startswith("/") else f"/{target}")
+    whole, _, parameters = target.partition("?")
     pattern = _PODMAN_PATH if shape.store == "podman" else _DOCKER_PATH
-    found = pattern.fullmatch(parts.path)
-    version, path = found.groups() if found else (None, parts.path)
+    found = pattern.fullmatch(whole)
+    version, path = found.groups() if found else (None, whole)
     query: dict[str, str] = {}
-    for key, value in parse_qsl(parts.query, keep_blank_values=True):
+    for key, value in parse_qsl(parameters, keep_blank_values=True):
         query.setdefault(key, value)
     return Request(
         method=method,
@@ -253,7 +253,7 @@ def _docker_row(shape: Shape, held: FakeImage, options: _Options) -> dict[str, A
     row["RepoDigests"], row["RepoTags"] = digests, tags
     row["SharedSize"] = held.shared_size if options.shared_size and not held.degraded else -1
     row["Size"] = held.size
-    if options.virtual_size and (held.size or shape.virtual_size_below is None):
+    if options.virtual_size and (held.size or shape.zero_virtual_size):
         row["VirtualSize"] = held.size
     return row
 

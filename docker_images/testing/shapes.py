@@ -36,7 +36,9 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """From here on a missing tag or digest is `[]`; before it is null, or `<none>` where both are
     missing. (`image_routes.go:519` of moby)"""
     virtual_size_below: Version | None = None
-    """`VirtualSize` is sent below this, and left out where it is 0; None: always sent."""
+    """`VirtualSize` is sent below this; None: always."""
+    zero_virtual_size: bool = True
+    """Whether it is sent where it is 0."""
     containers_from: Version | None = None
     """Below this `Containers` is -1; None: always -1."""
     shared_size_from: Version | None = None
@@ -193,6 +195,7 @@ _DOCKER_25 = Shape(
     ping_headers=_PING,
     never_null_from=(1, 43),
     virtual_size_below=(1, 44),
+    zero_virtual_size=False,
     shared_size_from=(1, 42),
     filters=_GRAPH_KEYS,
     filter_below=(1, 41),
@@ -218,6 +221,7 @@ _MASTER = msgspec.structs.replace(
     version=_docker_version(
         "master-b985e23", "library-import", "go1.27.3", "library-import", "v2.0.0+unknown"
     ),
+    zero_virtual_size=True,
     identity_from=(1, 54),
     filter_below=(1, 25),
     canonical_references=True,

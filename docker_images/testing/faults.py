@@ -1,0 +1,122 @@
+"""What can go wrong between a client and an engine, as data that the server acts out.
+
+Each function makes a `Fault`. With `nth` it hits one request: the nth of `engine.requests`, counted
+from 1 over those whose path is `path`; without, it hits each. `path` is as in `Request.path`:
+`"/images/json"`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from .answers import Answer
+
+__all__ = [
+    "Fault",
+    "close_after_head",
+    "error",
+    "forbidden",
+    "garbage",
+    "hang",
+    "no_api_version",
+    "reset",
+    "slow",
+    "truncated",
+]
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that goes wrong, and when. Made by the functions of this module."""
+
+    name: str
+    nth: int | None = None
+    path: str | None = None
+    answer: Answer | None = None
+    """Sent in place of the engine's answer."""
+    drop: tuple[str, ...] = ()
+    """Headers that the answer loses."""
+    raw: bytes | None = None
+    """Sent in place of any HTTP."""
+    send: Literal["everything", "half", "head", "nothing"] = "everything"
+    """How much is sent; half is the head and half of the body."""
+    then: Literal["go on", "hang", "close", "reset"] = "go on"
+    size: int | None = None
+    """Bytes sent at a time."""
+    pause: float = 0
+    """Seconds to wait before each of them."""
+
+
+def hang(
+    *,
+    after: Literal["nothing", "head", "half"] = "nothing",
+    nth: int | None = None,
+    path: str | None = None,
+) -> Fault:
+    """No answer, or no more of one, until the client gives up."""
+    return Fault(name="hang", send=after, then="hang", nth=nth, path=path)
+
+
+def slow(
+    *, pause: float = 0.01, size: int = 1, nth: int | None = None, path: str | None = None
+) -> Fault:
+    """The whole answer, `size` bytes at a time with `pause` seconds before each."""
+    return Fault(name="slow", pause=pause, size=size, nth=nth, path=path)
+
+
+def reset(
+    *,
+    after: Literal["nothing", "head", "half"] = "nothing",
+    nth: int | None = None,
+    path: str | None = None,
+) -> Fault:
+    """The connection is reset: the client gets `ECONNRESET`."""
+    return Fault(name="reset", send=after, then="reset", nth=nth, path=path)
+
+
+def close_after_head(*, nth: int | None = None, path: str | None = None) -> Fault:
+    """The connection ends after the head, with a body announced."""
+    return Fault(name="close_after_head", send="head", then="close", nth=nth, path=path)
+
+
+def truncated(*, nth: int | None = None, path: str | None = None) -> Fault:
+    """The connection ends in the middle of the body."""
+    return Fault(name="truncated", send="half", then="close", nth=nth, path=path)
+
+
+def garbage(
+    data: bytes = b"\x15\x03\x01\x00\x02\x02\x16\xff\xfe\x00",
+    *,
+    nth: int | None = None,
+    path: str | None = None,
+) -> Fault:
+    """Something that is not HTTP (a TLS alert, unless other bytes are given), then the end."""
+    return Fault(name="garbage", raw=data, then="close", nth=nth, path=path)
+
+
+def error(
+    status: int = 500,
+    body: str = "<html><body><h1>500 Internal Server Error</h1></body></html>\n",
+    content_type: str = "text/html",
+    *,
+    nth: int | None = None,
+    path: str | None = None,
+) -> Fault:
+    """An error that is not the engine's: HTML, unless something else is given."""
+    answer = Answer(
+        status=status, headers=(("Content-Type", content_type),), body=body.encode("utf-8")
+    )
+    return Fault(name="error", answer=answer, nth=nth, path=path)
+
+
+def forbidden(*, nth: int | None = None, path: str | None = None) -> Fault:
+    """The 403 of a filtering proxy in front of the socket."""
+    page = (
+        "<html><body><h1>403 Forbidden</h1>\n"
+        "Request forbidden by administrative rules.\n</body></html>\n"
+    )
+    return msgspec.structs.replace(error(403, page, nth=nth, path=path), name="forbidden")
+
+
+def no_api_version(*, nth: int | None = None, path: str | None = None) -> Fault:
+    """The engine's answer, but something in front of it took the `Api-Version` away."""
+    return Fault(name="no_api_version", drop=("Api-Version",), nth=nth, path=path)

@@ -1,0 +1,433 @@
+"""A fake engine: a real HTTP server on a real socket, that answers as an engine does.
+
+Knows sockets, connections and faults. Refuses to know what an engine answers (`answers`) and how
+HTTP is written (h11). One event loop serves: the caller's own with `async with`, one in a thread
+with `with`.
+"""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.abc
+import anyio.from_thread
+import h11
+import msgspec
+
+from .answers import Answer, Request, answer, read_request
+from .faults import Fault
+from .images import AnyImage, Images
+from .shapes import Shape, shape_named, version_of
+
+__all__ = ["FakeEngine", "UnknownRequest"]
+
+_LINGER = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, for 0 seconds: closing a TCP socket resets it
+
+
+class UnknownRequest(AssertionError):  # noqa: N818 - a failed assertion of the test, no error of ours
+    """The code under test asked for something that a fake engine does not know."""
+
+
+class FakeEngine:
+    """A container engine for tests: `with` serves from a thread, `async with` in your event loop.
+
+    `engine` is one of the names in `shapes.ENGINES`, such as `"docker 28.5 containerd"`,
+    `"docker 20.10"` or `"podman 4"`. `api_version` and `min_api_version` replace what it speaks.
+    `faults` go wrong from the start. With `strict` a request that no route leads to makes the end
+    of the block raise `UnknownRequest`. `tcp` listens on a loopback port in place of a unix socket,
+    whose permissions are `mode`. `clock` tells the time that `until` refers to.
+    """
+
+    def __init__(
+        self,
+        images: Iterable[AnyImage] = (),
+        engine: str = "docker 28.5 containerd",
+        *,
+        api_version: str | None = None,
+        min_api_version: str | None = None,
+        faults: Iterable[Fault] = (),
+        strict: bool = True,
+        tcp: bool = False,
+        mode: int = 0o600,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.images = Images(images)
+        """What the engine holds; change it at any time."""
+        self.requests: list[Request] = []
+        """What was asked, oldest first; clear it to count anew."""
+        self.faults: list[Fault] = list(faults)
+        """What goes wrong; append to it and clear it at any time. The first that fits counts."""
+        self.strict = strict
+        self._shape = _shape(engine, api_version, min_api_version)
+        self._unknown: list[Request] = []
+        self._failure: Exception | None = None
+        self._tcp, self._mode, self._clock = tcp, mode, clock
+        self._host = ""
+        self._listener: tuple[socket.socket, anyio.CancelScope] | None = None
+        self._connections: dict[anyio.CancelScope, socket.socket] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._portal: anyio.from_thread.BlockingPortal | None = None
+        self._serving: AbstractAsyncContextManager[None] | None = None
+        self._thread: ExitStack | None = None
+
+    def __repr__(self) -> str:
+        return f"<FakeEngine {self.engine!r} at {self._host or 'no address yet'}>"
+
+    @property
+    def engine(self) -> str:
+        """The engine's name, such as `"docker 28.5 containerd"`."""
+        return self._shape.name
+
+    @property
+    def host(self) -> str:
+        """Where it listens: what to pass as `host=`, or to set as `DOCKER_HOST`."""
+        if not self._host:
+            raise RuntimeError("a FakeEngine has an address only inside its `with` block")
+        return self._host
+
+    def become(
+        self, engine: str, *, api_version: str | None = None, min_api_version: str | None = None
+    ) -> None:
+        """Upgrade, downgrade or replace the engine: another one, the same socket and images."""
+        self._shape = _shape(engine, api_version, min_api_version)
+        self.restart()
+
+    def restart(self) -> None:
+        """Drop every connection and listen anew, at the same address."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        """Drop every connection and stop listening; the socket's file goes away."""
+        self._in_loop(self._stop)
+
+    def start(self) -> None:
+        """Listen again after `stop`."""
+        self._in_loop(self._start)
+
+    def chmod(self, mode: int) -> None:
+        """Change the permissions of the socket; 0 refuses everyone but root."""
+        os.chmod(self.host.removeprefix("unix://"), mode)  # noqa: PTH101
+
+    def __enter__(self) -> Self:
+        self._unused()
+        with ExitStack() as stack:
+            self._portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
+            stack.enter_context(self._portal.wrap_async_context_manager(self._serve()))
+            self._thread = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
+        self._portal = None
+        self._complain(error)
+
+    async def __aenter__(self) -> Self:
+        self._unused()
+        self._serving = self._serve()
+        await self._serving.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        serving, self._serving = self._serving, None
+        # An error of the block is none of the server's: its task group must not wrap it.
+        if serving is not None:
+            await serving.__aexit__(None, None, None)
+        self._complain(error)
+
+    def _unused(self) -> None:
+        if self._tasks is not None:
+            raise RuntimeError("this FakeEngine is running already")
+
+    def _complain(self, error: BaseException | None) -> None:
+        if self._failure is not None and error is None:
+            raise self._failure
+        if not self._unknown or not self.strict:
+            return
+        asked = ", ".join(dict.fromkeys(f"{one.method} {one.target}" for one in self._unknown))
+        text = (
+            f"the fake {self.engine} was asked for what it does not know: {asked}; it answers "
+            "/images/json, /_ping and /version. FakeEngine(strict=False) lets it pass"
+        )
+        if error is None:
+            raise UnknownRequest(text)
+        error.add_note(text)
+
+    def _in_loop(self, function: Callable[[], None]) -> None:
+        if self._tasks is None:
+            raise RuntimeError("this FakeEngine is not running: do that inside its `with` block")
+        if self._portal is None:
+            function()
+        else:
+            self._portal.call(function)
+
+    @asynccontextmanager
+    async def _serve(self) -> AsyncIterator[None]:
+        self._unknown, self._failure = [], None
+        with tempfile.TemporaryDirectory(prefix="fake-", dir=_short_folder()) as folder:
+            # Other users may reach the socket and be refused there, not at the folder.
+            os.chmod(folder, 0o711)  # noqa: PTH101, S103
+            self._host = "tcp://127.0.0.1:0" if self._tcp else f"unix://{folder}/docker.sock"
+            async with anyio.create_task_group() as self._tasks:
+                try:
+                    self._start()
+                    yield
+                finally:
+                    self._stop()
+                    self._tasks.cancel_scope.cancel()
+            self._tasks, self._host = None, ""
+
+    def _start(self) -> None:
+        if self._listener is not None or self._tasks is None:
+            return
+        if self._tcp:
+            port = int(self._host.rpartition(":")[2])
+            listener = socket.create_server(("127.0.0.1", port), backlog=128)
+            self._host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        else:
+            listener = socket.socket(socket.AF_UNIX)
+            listener.bind(self._host.removeprefix("unix://"))
+            self.chmod(self._mode)
+            listener.listen(128)
+        listener.setblocking(False)
+        scope = anyio.CancelScope()
+        self._listener = listener, scope
+        self._tasks.start_soon(self._accept, listener, scope)
+
+    def _stop(self) -> None:
+        if self._listener is not None:
+            (listener, scope), self._listener = self._listener, None
+            # At once, so that nobody gets in before the loop comes round.
+            if self._tcp:
+                _shut(listener)
+            else:
+                Path(self._host.removeprefix("unix://")).unlink(missing_ok=True)
+            scope.cancel()
+        for scope, connection in self._connections.items():
+            _shut(connection)
+            scope.cancel()
+
+    async def _accept(self, listener: socket.socket, scope: anyio.CancelScope) -> None:
+        with listener, scope:
+            while True:
+                await anyio.wait_readable(listener)
+                with suppress(OSError):
+                    connection = listener.accept()[0]
+                    connection.setblocking(False)
+                    scope_of_it = anyio.CancelScope()
+                    self._connections[scope_of_it] = connection
+                    assert self._tasks is not None
+                    self._tasks.start_soon(self._converse, connection, scope_of_it)
+
+    async def _converse(self, connection: socket.socket, scope: anyio.CancelScope) -> None:
+        try:
+            with connection, scope, suppress(OSError):
+                stream = _Stream(connection)
+                http = h11.Connection(h11.SERVER)
+                while await self._exchange(stream, http):
+                    http.start_next_cycle()
+        finally:
+            del self._connections[scope]
+
+    async def _exchange(self, stream: "_Stream", http: h11.Connection) -> bool:
+        """One request and its answer; whether there may be another."""
+        try:
+            head = await _read(stream, http)
+        except h11.RemoteProtocolError:
+            await stream.send(
+                b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Connection: close\r\n\r\n400 Bad Request"
+            )
+            return False
+        if head is None:
+            return False
+        shape = self._shape
+        request = read_request(
+            shape,
+            head.method.decode(),
+            head.target.decode(),
+            {name.decode(): value.decode("latin-1") for name, value in head.headers},
+        )
+        self.requests.append(request)
+        fault = self._fault_for(request)
+        given = self._answer(shape, request)
+        if fault is None:
+            stream.consume()
+            await stream.send(b"".join(_written(http, given, shape.chunk)))
+        elif not await _act(stream, http, fault, given, shape.chunk):
+            return False
+        return http.our_state is h11.DONE and http.their_state is h11.DONE
+
+    def _answer(self, shape: Shape, request: Request) -> Answer:
+        now = self._clock()
+        held = tuple(self.images)
+        for one in held:
+            if one.loaded is None:
+                one.loaded = now
+        try:
+            given = answer(shape, held, request, now)
+        except Exception as error:  # noqa: BLE001 - raised where the test sees it, at the end
+            self._failure = error
+            return Answer(status=500, headers=())
+        if not given.known:
+            self._unknown.append(request)
+        return given
+
+    def _fault_for(self, request: Request) -> Fault | None:
+        for fault in tuple(self.faults):
+            if fault.path not in (None, request.path):
+                continue
+            alike = [one for one in self.requests if fault.path in (None, one.path)]
+            if fault.nth in (None, len(alike)):
+                return fault
+        return None
+
+
+def _shape(engine: str, api_version: str | None, min_api_version: str | None) -> Shape:
+    shape = shape_named(engine)
+    api = shape.api if api_version is None else version_of(api_version)
+    oldest = min(shape.oldest, api) if min_api_version is None else version_of(min_api_version)
+    return msgspec.structs.replace(shape, api=api, oldest=oldest)
+
+
+def _short_folder() -> str | None:
+    """Where a socket's path stays short enough for the system (104 bytes on macOS)."""
+    return None if len(os.fsencode(tempfile.gettempdir())) < 70 else "/tmp"  # noqa: S108
+
+
+def _shut(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Stream:
+    """A connected socket. What was received stays in the kernel until it is consumed."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._seen = 0
+
+    async def receive(self) -> bytes:
+        self.consume()
+        while True:
+            await anyio.wait_readable(self._socket)
+            with suppress(BlockingIOError):
+                data = self._socket.recv(65536, socket.MSG_PEEK)
+                self._seen = len(data)
+                return data
+
+    def consume(self) -> None:
+        if self._seen:
+            self._socket.recv(self._seen)
+            self._seen = 0
+
+    async def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._socket.send(view) :]
+            except BlockingIOError:
+                await anyio.wait_writable(self._socket)
+
+    async def ended(self) -> None:
+        """Return when the client has closed its side."""
+        with suppress(OSError):
+            while await self.receive():
+                pass
+
+    def reset(self) -> None:
+        """Make closing a reset: a unix socket does that for data nobody read."""
+        with suppress(OSError):
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        self._socket.close()
+
+
+async def _read(stream: _Stream, http: h11.Connection) -> h11.Request | None:
+    """The next request with its body passed over; None at the end of the connection."""
+    head: h11.Request | None = None
+    while True:
+        event = http.next_event()
+        if event is h11.NEED_DATA:
+            if http.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                await stream.send(http.send(go_on) or b"")
+            http.receive_data(await stream.receive())
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.EndOfMessage):
+            return head
+        elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
+            return None
+
+
+_CONTENT_LENGTH_UP_TO = 2048
+"""Go's server counts a body before it sends the head, if it is no longer than this."""
+
+
+def _written(http: h11.Connection, given: Answer, chunk: int | None) -> Sequence[bytes]:
+    """Head, pieces of the body, and the end, as Go's server writes them."""
+    headers = list(given.headers)
+    if len(given.body) <= _CONTENT_LENGTH_UP_TO:
+        headers.append(("Content-Length", str(len(given.body))))
+    else:
+        headers.append(("Transfer-Encoding", "chunked"))
+    head = h11.Response(status_code=given.status, headers=headers, reason=_reason(given.status))
+    size = chunk or len(given.body) or 1
+    pieces = [given.body[at : at + size] for at in range(0, len(given.body), size)]
+    events: list[Any] = [head, *(h11.Data(data=piece) for piece in pieces), h11.EndOfMessage()]
+    return [http.send(event) or b"" for event in events]
+
+
+def _reason(status: int) -> bytes:
+    names = {200: b"OK", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found"}
+    names |= {405: b"Method Not Allowed", 500: b"Internal Server Error"}
+    return names.get(status, b"")
+
+
+async def _act(
+    stream: _Stream, http: h11.Connection, fault: Fault, given: Answer, chunk: int | None
+) -> bool:
+    """Answer as the fault has it; whether the connection is still good."""
+    if fault.then != "reset":
+        stream.consume()
+    given = fault.answer or given
+    for name in fault.drop:
+        given = given.without(name)
+    head, *body = _written(http, given, chunk)
+    whole = b"".join(body)
+    sent = {
+        "everything": head + whole,
+        "half": head + whole[: len(whole) // 2],
+        "head": head,
+        "nothing": b"",
+    }[fault.send]
+    data = sent if fault.raw is None else fault.raw
+    size = fault.size or max(len(data), 1)
+    for at in range(0, len(data), size):
+        if fault.pause:
+            await anyio.sleep(fault.pause)
+        await stream.send(data[at : at + size])
+    if fault.then == "hang":
+        await stream.ended()
+    elif fault.then == "reset":
+        stream.reset()
+    return fault.then == "go on"
