@@ -34,7 +34,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     """`"1.47"` of `/v1.47/images/json`; None where the path has none."""
     query: dict[str, str] = {}
-    """The parameters, decoded; of one given twice the first, as engines read it."""
+    """The parameters, decoded; of one given twice what the engine reads."""
     headers: dict[str, str] = {}
     """Names in lower case."""
 
@@ -70,7 +70,9 @@ def read_request(
     version, path = found.groups() if found else (None, whole)
     query: dict[str, str] = {}
     for key, value in parse_qsl(parameters, keep_blank_values=True):
-        query.setdefault(key, value)
+        # Of one given twice Go's `Form.Get` reads the first, Podman's schema decoder the last.
+        if shape.store == "podman" or key not in query:
+            query[key] = value
     return Request(
         method=method,
         target=target,
@@ -83,10 +85,14 @@ def read_request(
 
 def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: float) -> Answer:
     """What the engine answers, holding these images, at this time."""
+    if "//" in request.target.partition("?")[0]:
+        clean = re.sub("/+", "/", request.target)
+        return Answer(status=301, headers=(("Location", clean), ("Date", _date())))
     routes = {"/_ping": ("GET", "HEAD"), "/version": ("GET",), "/images/json": ("GET",)}
     methods = routes.get(request.path, ())
     if request.method not in methods:
-        return _no_route(shape, wrong_method=bool(methods))
+        wrong_method = bool(methods) or request.path.startswith("/images/")
+        return _no_route(shape, wrong_method)
     version = shape.api if request.version is None else version_of(request.version)
     too_old, too_new = version < shape.oldest, version > shape.api
     if shape.store != "podman" and (too_old or too_new):
@@ -105,6 +111,8 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
         headers = _headers(shape) + shape.ping_headers
         if body or shape.store != "podman":
             headers += (("Content-Type", "text/plain; charset=utf-8"),)
+        if not body and shape.store != "podman":
+            headers += (("Content-Length", "0"),)
         return Answer(status=200, headers=headers, body=body)
     if request.path == "/version":
         return _json(shape, _version_body(shape))
@@ -116,9 +124,13 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
         return _error(shape, version, refused)
 
 
+def _date() -> str:
+    return formatdate(usegmt=True)
+
+
 def _headers(shape: Shape) -> tuple[tuple[str, str], ...]:
     api = ("Api-Version", version_text(shape.api))
-    return (api, *shape.headers, ("Server", shape.server), ("Date", formatdate(usegmt=True)))
+    return (api, *shape.headers, ("Server", shape.server), ("Date", _date()))
 
 
 def _json(shape: Shape, value: Any, status: int = 200) -> Answer:
@@ -134,7 +146,7 @@ _PLAIN = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Option
 
 def _no_route(shape: Shape, wrong_method: bool) -> Answer:
     """A router's own answer: it has none of the engine's headers."""
-    date = ("Date", formatdate(usegmt=True))
+    date = ("Date", _date())
     if shape.store != "podman":
         body = b'{"message":"page not found"}\n'
         return Answer(
@@ -299,7 +311,12 @@ def _podman_list(shape: Shape, images: Sequence[FakeImage], request: Request, no
         # It logs, and answers nothing at all.
         return Answer(status=200, headers=_headers(shape))
     listed = podman_filters(
-        shape, images, request.query.get("filters"), everything=everything, now=now
+        shape,
+        images,
+        request.query.get("filters"),
+        request.query.get("filter", ""),
+        everything=everything,
+        now=now,
     )
     parents = {held.parent.removeprefix("sha256:") for held in images if held.parent}
     return _json(shape, [_podman_row(held, parents) for held in listed])

@@ -180,6 +180,16 @@ def _go_json(text: str) -> Any:
             (go for start, go in where.items() if error.msg.startswith(start)),
             "looking for beginning of value",
         )
+        rest = text[error.pos :]
+        for literal in ("null", "true", "false"):
+            if place == "looking for beginning of value" and rest[0] == literal[0]:
+                same = next(n for n in range(9) if literal[: n + 1] != rest[: n + 1])
+                if same == len(rest):
+                    raise ValueError("unexpected end of JSON input") from None
+                raise ValueError(
+                    f"invalid character '{rest[same]}' in literal {literal} "
+                    f"(expecting '{literal[same]}')"
+                ) from None
         raise ValueError(f"invalid character '{text[error.pos]}' {place}") from None
 
 
@@ -315,10 +325,18 @@ def _familiar_match(shape: Shape, patterns: Iterable[str], name: str) -> bool:
 
 
 def podman_filters(
-    shape: Shape, images: Sequence[FakeImage], text: str | None, *, everything: bool, now: float
+    shape: Shape,
+    images: Sequence[FakeImage],
+    text: str | None,
+    singular: str,
+    *,
+    everything: bool,
+    now: float,
 ) -> list[FakeImage]:
     """What Podman lists: values of one key are alternatives, names are never taken away."""
     given = _podman_parse(text)
+    if singular:
+        given.append(f"reference={singular}")
     parents = {held.parent.removeprefix("sha256:") for held in images if held.parent}
     if not images:
         # The filters are compiled only when there is something to filter.
@@ -423,7 +441,8 @@ def _podman_keep(
     shape: Shape, images: Sequence[FakeImage], key: str, value: str, now: float
 ) -> Keep:
     if key in ("after", "since", "before"):
-        other = find(images, value)
+        # A short name is looked for on this host first.
+        other = find(images, f"localhost/{value}") or find(images, value)
         if other is None:
             raise RefusedError(500, *_podman_unknown(key, value))
         return _compared(other, key == "before", shape)
@@ -437,14 +456,20 @@ def _podman_keep(
     if key == "id":
         return lambda held: held.id.removeprefix("sha256:") == value
     if key == "reference":
-        return lambda held: any(
-            _podman_reference(value, name) for name in (*held.tags, *(held.digests or ()))
-        )
+        return lambda held: any(_podman_reference(value, name) for name in _podman_names(held))
     raise RefusedError(500, f'unsupported image filter "{key}"')
+
+
+def _podman_names(held: FakeImage) -> list[str]:
+    tagged = {repository(tag) for tag in held.tags}
+    # A digest is a name of its own only where the image was pulled by it.
+    return [*held.tags, *(name for name in held.digests or () if repository(name) not in tagged)]
 
 
 def _podman_unknown(key: str, value: str) -> tuple[str, str]:
     cause, detail = "image not known", f"{value}: image not known"
+    if value.startswith("sha256:") and not re.fullmatch("sha256:[0-9a-f]{64}", value):
+        cause = detail = f"{value}: invalid format: no 64-byte hexadecimal value"
     if split_name(value)[0] != split_name(value)[0].lower():
         cause = detail = "repository name must be lowercase"
     return f'could not find local image for filter filter "{key}"="{value}": {detail}', cause

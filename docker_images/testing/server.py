@@ -245,6 +245,8 @@ class FakeEngine:
                 http = h11.Connection(h11.SERVER)
                 while await self._exchange(stream, http):
                     http.start_next_cycle()
+        except Exception as error:  # noqa: BLE001 - raised where the test sees it, at the end
+            self._failure = error
         finally:
             del self._connections[scope]
 
@@ -270,10 +272,11 @@ class FakeEngine:
         self.requests.append(request)
         fault = self._fault_for(request)
         given = self._answer(shape, request)
+        bare = request.method == "HEAD"
         if fault is None:
             stream.consume()
-            await stream.send(b"".join(_written(http, given, shape.chunk)))
-        elif not await _act(stream, http, fault, given, shape.chunk):
+            await stream.send(b"".join(_written(http, given, shape.chunk, bare)))
+        elif not await _act(stream, http, fault, given, shape.chunk, bare):
             return False
         return http.our_state is h11.DONE and http.their_state is h11.DONE
 
@@ -283,11 +286,7 @@ class FakeEngine:
         for one in held:
             if one.loaded is None:
                 one.loaded = now
-        try:
-            given = answer(shape, held, request, now)
-        except Exception as error:  # noqa: BLE001 - raised where the test sees it, at the end
-            self._failure = error
-            return Answer(status=500, headers=())
+        given = answer(shape, held, request, now)
         if not given.known:
             self._unknown.append(request)
         return given
@@ -383,16 +382,19 @@ _CONTENT_LENGTH_UP_TO = 2048
 """Go's server counts a body before it sends the head, if it is no longer than this."""
 
 
-def _written(http: h11.Connection, given: Answer, chunk: int | None) -> Sequence[bytes]:
-    """Head, pieces of the body, and the end, as Go's server writes them."""
+def _written(http: h11.Connection, given: Answer, chunk: int | None, bare: bool) -> Sequence[bytes]:
+    """Head, pieces of the body (none if `bare`), and the end, as Go's server writes them."""
     headers = list(given.headers)
-    if len(given.body) <= _CONTENT_LENGTH_UP_TO:
+    if bare and not given.body:
+        pass
+    elif len(given.body) <= _CONTENT_LENGTH_UP_TO:
         headers.append(("Content-Length", str(len(given.body))))
     else:
         headers.append(("Transfer-Encoding", "chunked"))
     head = h11.Response(status_code=given.status, headers=headers, reason=_reason(given.status))
-    size = chunk or len(given.body) or 1
-    pieces = [given.body[at : at + size] for at in range(0, len(given.body), size)]
+    body = b"" if bare else given.body
+    size = chunk or len(body) or 1
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
     events: list[Any] = [head, *(h11.Data(data=piece) for piece in pieces), h11.EndOfMessage()]
     return [http.send(event) or b"" for event in events]
 
@@ -404,7 +406,12 @@ def _reason(status: int) -> bytes:
 
 
 async def _act(
-    stream: _Stream, http: h11.Connection, fault: Fault, given: Answer, chunk: int | None
+    stream: _Stream,
+    http: h11.Connection,
+    fault: Fault,
+    given: Answer,
+    chunk: int | None,
+    bare: bool,
 ) -> bool:
     """Answer as the fault has it; whether the connection is still good."""
     if fault.then != "reset":
@@ -412,7 +419,7 @@ async def _act(
     given = fault.answer or given
     for name in fault.drop:
         given = given.without(name)
-    head, *body = _written(http, given, chunk)
+    head, *body = _written(http, given, chunk, bare)
     whole = b"".join(body)
     sent = {
         "everything": head + whole,
