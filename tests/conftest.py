@@ -7,6 +7,9 @@ from pathlib import Path
 import engines
 import pytest
 
+# Found by its entry point where the library is installed; the same module then.
+pytest_plugins = ["pytest_docker_images"]
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:

@@ -10,12 +10,12 @@
 Needs h11: `pip install docker-images[testing]`. `faults` has what can go wrong.
 """
 
-from . import faults
-from .answers import Request
-from .faults import Fault
-from .images import AnyImage, FakeImage, Images, demo_images, image
-from .server import FakeEngine, UnknownRequest
-from .shapes import ENGINES
+from docker_images.testing import faults
+from docker_images.testing.answers import Request
+from docker_images.testing.faults import Fault
+from docker_images.testing.images import AnyImage, FakeImage, Images, demo_images, image
+from docker_images.testing.server import FakeEngine, UnknownRequest
+from docker_images.testing.shapes import ENGINES
 
 __all__ = [
     "ENGINE_NAMES",

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from .filters import RefusedError, docker_filters, podman_filters
-from .images import FakeImage, canonical, familiar, repository, split_name
-from .shapes import Shape, Version, version_of, version_text
+from docker_images.testing.filters import RefusedError, docker_filters, podman_filters
+from docker_images.testing.images import FakeImage, canonical, familiar, repository, split_name
+from docker_images.testing.shapes import Shape, Version, version_of, version_text
 
 __all__ = ["Answer", "Request", "answer"]
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from .answers import Answer
+from docker_images.testing.answers import Answer
 
 __all__ = [
     "Fault",

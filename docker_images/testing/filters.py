@@ -12,8 +12,15 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .images import FakeImage, canonical, familiar, find, repository, split_name
-from .shapes import Shape
+from docker_images.testing.images import (
+    FakeImage,
+    canonical,
+    familiar,
+    find,
+    repository,
+    split_name,
+)
+from docker_images.testing.shapes import Shape
 
 __all__ = ["RefusedError", "docker_filters", "go_match", "podman_filters"]
 

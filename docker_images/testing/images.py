@@ -82,7 +82,7 @@ def image(
     `["alpine@sha256:…"]`. `parent` is the id of the image it was built on, by the classic builder.
     The id, unless it is given, follows from everything else.
     """
-    tags = [name if ":" in name.rpartition("/")[2] else f"{name}:latest" for name in names]
+    tags = list(map(_tagged, names))
     seconds = created.timestamp() if isinstance(created, datetime) else created
     text = repr((tags, size, sorted((labels or {}).items()), seconds, digests, parent))
     return FakeImage(
@@ -167,7 +167,7 @@ class Images:
     def tag(self, name: str, new: str) -> None:
         """`docker tag name new`."""
         held = self[name]
-        new = new if ":" in new.rpartition("/")[2] else f"{new}:latest"
+        new = _tagged(new)
         self._take(new, held)
         if canonical(new) not in map(canonical, held.tags):
             held.tags = [*held.tags, new]
@@ -175,7 +175,7 @@ class Images:
     def untag(self, name: str) -> None:
         """Take a tag away; an image without any stays, untagged."""
         held = self[name]
-        tags = [tag for tag in held.tags if canonical(tag) != canonical(name)]
+        tags = [tag for tag in held.tags if canonical(tag) != canonical(_tagged(name))]
         if len(tags) == len(held.tags):
             raise KeyError(name)
         _set_tags(held, tags)
@@ -207,7 +207,7 @@ def _set_tags(held: FakeImage, tags: list[str]) -> None:
 def find(images: Iterable[FakeImage], name: str) -> FakeImage | None:
     """The image that an engine would mean: by id, by the start of one, or by name."""
     digits = name.removeprefix("sha256:")
-    named = canonical(name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest")
+    named = canonical(_tagged(name))
     held = tuple(images)
     for one in held:
         if one.id == name or named in map(canonical, (*one.tags, *(one.digests or ()))):
@@ -217,6 +217,10 @@ def find(images: Iterable[FakeImage], name: str) -> FakeImage | None:
             (one for one in held if one.id.removeprefix("sha256:").startswith(digits)), None
         )
     return None
+
+
+def _tagged(name: str) -> str:
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -251,10 +255,12 @@ def repository(name: str) -> str:
     return split_name(canonical(name))[0]
 
 
-def demo_images() -> list[FakeImage]:
-    """A set of images that shows every kind of row: what `docker-images --demo` lists."""
+def demo_images(now: float = 1_790_000_000) -> list[FakeImage]:
+    """A set of images that shows every kind of row: what `docker-images --demo` lists.
+
+    `now` is the time that the newest of them were made shortly before.
+    """
     day = 86_400
-    now = 1_790_000_000
     web = "sha256:" + "5e" * 32
     base = image(size=3_100, created=now - 3 * day - 60, labels={"stage": "build"})
     return [

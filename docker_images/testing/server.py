@@ -21,10 +21,10 @@ import anyio.from_thread
 import h11
 import msgspec
 
-from .answers import Answer, Request, answer, read_request
-from .faults import Fault
-from .images import AnyImage, Images
-from .shapes import Shape, shape_named, version_of
+from docker_images.testing.answers import Answer, Request, answer, read_request
+from docker_images.testing.faults import Fault
+from docker_images.testing.images import AnyImage, Images
+from docker_images.testing.shapes import Shape, shape_named, version_of
 
 __all__ = ["FakeEngine", "UnknownRequest"]
 
@@ -255,6 +255,7 @@ class FakeEngine:
         try:
             head = await _read(stream, http)
         except h11.RemoteProtocolError:
+            stream.consume()
             await stream.send(
                 b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
                 b"Connection: close\r\n\r\n400 Bad Request"
@@ -271,10 +272,11 @@ class FakeEngine:
         )
         self.requests.append(request)
         fault = self._fault_for(request)
+        if fault is None or fault.then != "reset":
+            stream.consume()
         given = self._answer(shape, request)
         bare = request.method == "HEAD"
         if fault is None:
-            stream.consume()
             await stream.send(b"".join(_written(http, given, shape.chunk, bare)))
         elif not await _act(stream, http, fault, given, shape.chunk, bare):
             return False
@@ -414,8 +416,6 @@ async def _act(
     bare: bool,
 ) -> bool:
     """Answer as the fault has it; whether the connection is still good."""
-    if fault.then != "reset":
-        stream.consume()
     given = fault.answer or given
     for name in fault.drop:
         given = given.without(name)
