@@ -348,7 +348,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _USERINFO = re.compile(r"[A-Za-z0-9._:~!$&'()*+,;=@%-]*")  # Go's net/url validUserinfo
 _LABELS = re.compile(r"[A-Za-z0-9_~-]{1,63}(?:\.[A-Za-z0-9_~-]{1,63})*\.?")
-_PORT = re.compile(r"0*([0-9]{1,5})")
+_DIGITS = re.compile(r"[0-9]*")
 _ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # No first character that ssh could take for an option, nothing that a shell or a `%` token of
@@ -444,16 +444,15 @@ def _parts(rest: str, refuse: _Refusal) -> _Parts:
         host, colon, port = address.rpartition(":")
         if not colon:
             host, port = address, ""
-    number = _PORT.fullmatch(port)
-    if port and not (number and 0 < int(number[1]) < 65536):
+        if ":" in host and _DIGITS.fullmatch(port):
+            host, port = address, ""  # `::1` is an address without a port, for Go as well
+    number = int(port.lstrip("0")[:6] or "0") if port and _DIGITS.fullmatch(port) else None
+    if port and not 0 < (number or 0) < 65536:
         raise refuse(
             "has an impossible port", "use one from 1 to 65535, behind an IPv6 address in brackets"
         )
-    if ":" in host and not address.startswith("["):
-        # `::1` is an address without a port, though Go finds a port in it first.
-        host, number = address, None
-    found = int(number[1]) if number else None
-    return _Parts(userinfo if at else None, host, found, slash + path, bool(hash_ or question))
+    more = bool(hash_ or question)
+    return _Parts(userinfo if at else None, host, number, slash + path, more)
 
 
 def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, refuse: _Refusal) -> Endpoint:
