@@ -133,7 +133,7 @@ class DockerClient:
             return self._pin.version if self._pin else None
         if self._engine.pin is not None:
             return self._engine.pin.version
-        return self._engine.version if self._engine.told else None
+        return self._engine.version if self._engine.newest else None
 
     async def ping(self) -> EngineInfo:
         """Ask who is there: name, version, newest API version and operating system.
@@ -254,7 +254,7 @@ class DockerClient:
                         await checkpoint()
                         turn = perf_counter() + BUDGET
             slice_ = decoder.finish()
-        except ValueError as error:
+        except ValueError:
             if "content-encoding" in response.headers:
                 error = ValueError("it is compressed, and nobody asked for that")
             raise ResponseFormatError(

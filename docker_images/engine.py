@@ -23,8 +23,9 @@ from docker_images.responses import (
     engine_info,
     error_message,
     is_podman,
+    read_version,
     refusal,
-    version_in,
+    told_version,
 )
 from docker_images.versions import (
     NEEDS,
@@ -69,8 +70,8 @@ class Engine:
         self.pin = pin
         self.version: ApiVersion | None = None
         """The version to ask in next; None until there was an answer."""
-        self.told: str | None = None
-        """The `Api-Version` of the newest answer that had one, as it stands there."""
+        self.newest: tuple[bytes, ApiVersion] | None = None
+        """The newest version of the engine, as it stood in an answer, and what that means."""
         self._at = where(endpoint)
         self._negotiating = PerLoop(anyio.Lock)
         self._requests: dict[tuple[ApiVersion, str], httpx.Request] = {}
@@ -115,7 +116,7 @@ class Engine:
     ) -> tuple[httpx.Response, ApiVersion | None]:
         if option := first_missing(options, pin.version):
             raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
-        response = await self._list(pin.version, params)
+        response, theirs = await self._list(pin.version, params)
         try:
             if response.status_code == 400:
                 message = await self._message(response)
@@ -125,7 +126,7 @@ class Engine:
                         "leave the version out and it is negotiated"
                     )
                 raise refusal(400, message, self._at)
-            return response, await self._check(response, pin.version, options)
+            return response, await self._check(response, theirs, pin.version, options)
         except BaseException:
             await response.aclose()
             raise
@@ -133,26 +134,30 @@ class Engine:
     async def _ask(
         self, version: ApiVersion, params: str, options: Collection[str]
     ) -> tuple[httpx.Response, ApiVersion | None]:
-        response = await self._list(version, params)
+        response, theirs = await self._list(version, params)
         try:
             if response.status_code == 400:
-                version = self.version = await self._other_version(response, version, options)
+                version = await self._other_version(response, theirs, version, options)
+                self.version = version
                 await response.aclose()
-                response = await self._list(version, params)
-            return response, await self._check(response, version, options)
+                response, theirs = await self._list(version, params)
+            return response, await self._check(response, theirs, version, options)
         except BaseException:
             await response.aclose()
             raise
 
     async def _other_version(
-        self, response: httpx.Response, asked: ApiVersion, options: Collection[str]
+        self,
+        response: httpx.Response,
+        theirs: ApiVersion | None,
+        asked: ApiVersion,
+        options: Collection[str],
     ) -> ApiVersion:
         """The version to ask in after a 400, or the error that the 400 is.
 
         A bad filter is a 400 too, with the same header: only another version is worth a try.
         """
         message = await self._message(response)
-        theirs = version_in(response.headers)
         if theirs is None and is_refusal(message):
             theirs, _ = await self._look_up("/_ping", "/version")
         version = agree(theirs) if theirs else asked
@@ -165,12 +170,15 @@ class Engine:
         return version
 
     async def _check(
-        self, response: httpx.Response, asked: ApiVersion, options: Collection[str]
+        self,
+        response: httpx.Response,
+        theirs: ApiVersion | None,
+        asked: ApiVersion,
+        options: Collection[str],
     ) -> ApiVersion | None:
         """Let only a list pass that honours every option; returns the version it is in."""
         if response.status_code != 200:
             raise await self._refusal(response)
-        theirs = version_in(response.headers)
         podman = bool(options) and is_podman(response.headers)
         if options and theirs is None and not podman:
             theirs, podman = await self._look_up("/version")
@@ -196,7 +204,10 @@ class Engine:
                 "manifests", "another image store", response, "the containerd image store"
             )
 
-    async def _list(self, version: ApiVersion, params: str) -> httpx.Response:
+    async def _list(
+        self, version: ApiVersion, params: str
+    ) -> tuple[httpx.Response, ApiVersion | None]:
+        """Ask once; the answer, and the newest version of the engine if it tells."""
         request = self._requests.get((version, params))
         if request is None:
             if len(self._requests) >= MAX_REQUESTS_KEPT:
@@ -204,13 +215,17 @@ class Engine:
             request = build_request(self.endpoint, f"/v{version}/images/json", params)
             self._requests[version, params] = request
         response = await self._get(request)
-        told = response.headers.get("api-version")
-        if told != self.told and (theirs := version_in(response.headers)):
-            _log.info("%s speaks API %s, so far: %s", self._at, theirs, self.told or "not asked")
-            self.told, self.version = told, agree(theirs)
+        told = told_version(response.headers.raw)
+        if self.newest is not None and told == self.newest[0]:
+            return response, self.newest[1]
+        theirs = read_version(told)
+        if theirs is not None:
+            was = self.newest[1] if self.newest else "not asked"
+            _log.info("%s speaks API %s; so far: %s", self._at, theirs, was)
+            self.newest, self.version = (told, theirs), agree(theirs)
         elif self.version is None and response.status_code == 200:
             self.version = version  # it works, though nobody says why
-        return response
+        return response, theirs
 
     async def _get(self, request: httpx.Request) -> httpx.Response:
         try:
@@ -225,7 +240,7 @@ class Engine:
             body = await self._drain(response)
             if response.status_code != 200:
                 continue
-            if theirs := version_in(response.headers):
+            if theirs := read_version(told_version(response.headers.raw)):
                 return theirs, is_podman(response.headers)
             try:
                 answer = msgspec.json.decode(body, type=_Version)
