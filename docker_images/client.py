@@ -5,6 +5,7 @@ the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`,
 `normalise`, `failures`, and `transport`, which alone touches the network.
 """
 
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from math import inf, isfinite
@@ -17,7 +18,7 @@ import httpx
 from anyio.lowlevel import checkpoint
 
 from docker_images.decode import ImageDecoder
-from docker_images.endpoint import Endpoint, resolve_endpoint
+from docker_images.endpoint import Endpoint, check_arguments, resolve_endpoint
 from docker_images.engine import Engine
 from docker_images.errors import EngineTimeoutError, ResponseFormatError
 from docker_images.failures import explain, where
@@ -40,6 +41,8 @@ __all__ = ["DockerClient"]
 
 # The event loop gets its turn about this often while a list is decoded.
 BUDGET = 0.001  # seconds
+
+_log = logging.getLogger("docker_images")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,13 +77,7 @@ class DockerClient:
         max_response_bytes: int = 512 * 2**20,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        for name, value in (("host", host), ("context", context)):
-            if value is not None and not isinstance(value, str):
-                raise TypeError(f"{name} must be a str or None, not {value!r}")
-            if value == "":
-                raise ValueError(f"{name} is empty; leave it out to use docker's own choice")
-        if host is not None and context is not None:
-            raise ValueError("host and context both choose an engine; give one of them")
+        check_arguments(host, context)
         if transport is not None and (host is not None or context is not None):
             raise ValueError("transport already leads to an engine; leave out host and context")
         if transport is not None and not isinstance(transport, httpx.AsyncBaseTransport):
@@ -283,6 +280,8 @@ class DockerClient:
                 self._engine = Engine(endpoint, self._transport, pin)
             else:
                 endpoint = resolve_endpoint(host=self._host, context=self._context)
+                for warning in endpoint.warnings:
+                    _log.warning("%s", warning)
                 self._engine = Engine(endpoint, EngineTransport(endpoint), pin)
         return self._engine
 

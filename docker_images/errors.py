@@ -1,7 +1,7 @@
 """Every error that leaves this library, and nothing else.
 
     DockerImagesError
-    ├── EndpointError              the configuration does not name a usable engine
+    ├── EndpointError              no usable engine is named               (ValueError)
     ├── EngineConnectionError      the engine was not reached, or hung up  (ConnectionError)
     │   └── EnginePermissionError  the operating system refused access     (PermissionError)
     ├── EngineTimeoutError         the deadline of the call passed         (TimeoutError)
@@ -31,7 +31,7 @@ class DockerImagesError(Exception):
     """The root: `except DockerImagesError` catches everything that this library raises."""
 
 
-class EndpointError(DockerImagesError):
+class EndpointError(DockerImagesError, ValueError):
     """The arguments, the environment or docker's configuration do not name a usable engine."""
 
 
