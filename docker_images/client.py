@@ -7,7 +7,7 @@ the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`,
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf, isfinite
 from time import perf_counter
 from types import EllipsisType, TracebackType
@@ -34,7 +34,7 @@ from docker_images.query import (
 )
 from docker_images.responses import EngineInfo
 from docker_images.text import printable
-from docker_images.transport import EngineTransport, stage
+from docker_images.transport import EngineTransport, close, stage
 from docker_images.versions import ApiVersion, Pin, pin_in
 
 __all__ = ["DockerClient"]
@@ -222,44 +222,46 @@ class DockerClient:
     async def _list(self, query: Query) -> list[ImageSummary]:
         engine = self._find()
         response, version = await engine.ask(query.params, query.options)
-        try:
-            images = await self._read(response, query)
-        finally:
-            await response.aclose()
-        if "manifests" in query.options:
-            engine.check_store(response, version, images)
-        return images
-
-    async def _read(self, response: httpx.Response, query: Query) -> list[ImageSummary]:
-        """Decode, normalise, select and order while the bytes arrive."""
-        at = where(self.endpoint)
-        limit = self._max_response_bytes
-        decoder, images, received = ImageDecoder(), OrderedImages(), 0
-        asked_size = "shared_size" in query.options
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        turn = perf_counter() + BUDGET
+        body = aiter(response.stream)
         try:
-            async for data in response.stream:
-                received += len(data)
-                if received > limit:
-                    raise ResponseFormatError(f"{at} sends more than max_response_bytes={limit}")
-                decoder.feed(data)
-                while slice_ := decoder.step():
-                    normalise(slice_, shared_size=asked_size)
-                    images.add(query.select(slice_))
-                    if perf_counter() > turn:
-                        await checkpoint()
-                        turn = perf_counter() + BUDGET
-            slice_ = decoder.finish()
-        except ValueError:
-            if "content-encoding" in response.headers:
-                error = ValueError("it is compressed, and nobody asked for that")
+            images = await self._read(body, query)
+        except ValueError as error:
+            compressed = "content-encoding" in response.headers
+            reason = "it is compressed, and nobody asked for that" if compressed else str(error)
             raise ResponseFormatError(
-                f"{at} answered with a list that cannot be read: {printable(str(error))}"
+                f"{where(self.endpoint)} answered with a list that cannot be read: "
+                f"{printable(reason)}"
             ) from error
         except Exception as error:
             raise explain(error, self.endpoint) from error
-        normalise(slice_, shared_size=asked_size)
+        finally:
+            await close(response, body)
+        if query.options:
+            engine.check_store(response, version, query.options, images)
+        return images
+
+    async def _read(self, body: AsyncIterator[bytes], query: Query) -> list[ImageSummary]:
+        """Decode, normalise, select and order while the bytes arrive.
+
+        Raises `ValueError` for what is no list of images, and what the transport raises.
+        """
+        decoder, images, received = ImageDecoder(), OrderedImages(), 0
+        shared_size = "shared_size" in query.options
+        turn = perf_counter() + BUDGET
+        async for data in body:
+            received += len(data)
+            if received > self._max_response_bytes:
+                raise ValueError(f"it is longer than max_response_bytes={self._max_response_bytes}")
+            decoder.feed(data)
+            while slice_ := decoder.step():
+                normalise(slice_, shared_size=shared_size)
+                images.add(query.select(slice_))
+                if perf_counter() > turn:
+                    await checkpoint()
+                    turn = perf_counter() + BUDGET
+        slice_ = decoder.finish()
+        normalise(slice_, shared_size=shared_size)
         images.add(query.select(slice_))
         return images.finish()
 

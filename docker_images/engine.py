@@ -27,7 +27,9 @@ from docker_images.responses import (
     refusal,
     told_version,
 )
+from docker_images.transport import close
 from docker_images.versions import (
+    NEED_CONTAINERD,
     NEEDS,
     NEWEST,
     OLDEST,
@@ -195,13 +197,19 @@ class Engine:
         return version
 
     def check_store(
-        self, response: httpx.Response, version: ApiVersion | None, images: list[ImageSummary]
+        self,
+        response: httpx.Response,
+        version: ApiVersion | None,
+        options: Collection[str],
+        images: list[ImageSummary],
     ) -> None:
         """Refuse a list that was to have manifests, but comes from a store that ignores them."""
-        told = version is not None and shows_store(version)
-        if told and images and not any(image.descriptor for image in images):
+        option = next((option for option in options if option in NEED_CONTAINERD), None)
+        if option is None or not images or version is None or not shows_store(version):
+            return
+        if not any(image.descriptor for image in images):
             raise self._unsupported(
-                "manifests", "another image store", response, "the containerd image store"
+                option, "another image store", response, "the containerd image store"
             )
 
     async def _list(
@@ -258,18 +266,19 @@ class Engine:
 
     async def _drain(self, response: httpx.Response) -> bytes:
         """The beginning of a body, enough for what an engine has to say beside lists."""
-        body = b""
+        said = b""
         assert isinstance(response.stream, httpx.AsyncByteStream)
+        body = aiter(response.stream)
         try:
-            async for data in response.stream:
-                body += data
-                if len(body) > MAX_ERROR_BODY:
+            async for data in body:
+                said += data
+                if len(said) > MAX_ERROR_BODY:
                     break
         except Exception as error:
             raise explain(error, self.endpoint) from error
         finally:
-            await response.aclose()
-        return body
+            await close(response, body)
+        return said
 
     def _nothing_in_common(self, theirs: ApiVersion | None, message: str) -> ApiVersionError:
         there = message or f"up to {theirs}"

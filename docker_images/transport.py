@@ -4,6 +4,7 @@ Knows which connection to use, when to try once more, and when to close. Refuses
 asked and what the answer means.
 """
 
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import ContextVar
 
 import anyio
@@ -15,7 +16,7 @@ from docker_images.failures import explain
 from docker_images.http1 import Connection, HungUpError
 from docker_images.loops import PerLoop
 
-__all__ = ["EngineTransport", "stage"]
+__all__ = ["EngineTransport", "close", "stage"]
 
 MAX_IDLE = 10
 
@@ -116,6 +117,19 @@ class _Body(httpx.AsyncByteStream):
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._transport.release(connection, self._idle)
+
+
+async def close(response: httpx.Response, body: AsyncIterator[bytes]) -> None:
+    """Close an answer and the iterator over its stream, read to the end or not.
+
+    Other transports iterate by generators, and on trio a generator left half-way is a warning.
+    """
+    if isinstance(body, _Body):
+        await body.aclose()
+        return
+    if isinstance(body, AsyncGenerator):
+        await body.aclose()
+    await response.aclose()
 
 
 def _serialise(request: httpx.Request) -> bytes:

@@ -12,6 +12,7 @@ from docker_images.errors import EndpointError
 
 __all__ = [
     "NEEDS",
+    "NEED_CONTAINERD",
     "NEWEST",
     "OLDEST",
     "ApiVersion",
@@ -55,8 +56,10 @@ NEEDS = {
     "manifests": ApiVersion(1, 47),
     "identity": ApiVersion(1, 54),
 }
-# From here on, a list from the containerd image store shows it by its descriptors; other stores
-# ignore `manifests`. moby daemon/server/router/image/image_routes.go:528@b985e23
+# Only the containerd image store provides these; others ignore them.
+NEED_CONTAINERD = frozenset({"manifests", "identity"})
+# From here on, a list from the containerd image store shows it by its descriptors.
+# moby daemon/server/router/image/image_routes.go:528@b985e23
 DESCRIPTORS = ApiVersion(1, 48)
 
 
