@@ -77,7 +77,7 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
             fact, step = f"the key {key} does not belong to {cert}", "take both from the same pair"
-        elif exc.reason is not None and exc.library == "SSL":
+        elif exc.library == "SSL":
             fact = f"OpenSSL refuses {cert}: {_words(exc.reason)}"
             step = "have a new certificate made"
         elif not _holds_certificate(cert):

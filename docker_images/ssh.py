@@ -1,0 +1,343 @@
+"""An engine behind ssh: one `ssh … docker system dial-stdio` a connection, as a byte stream.
+
+Knows the arguments of ssh, the life and death of its process, and what ssh's and docker's last
+words mean. Refuses to know deadlines, which are the caller's, and HTTP, but for the five bytes that
+an engine's answer begins with. No shell runs here; the one on the other side gets quoted words.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import shlex
+import signal
+import tempfile
+import time
+import unicodedata
+import warnings
+from collections.abc import Sequence
+from typing import IO
+
+import anyio
+from anyio.abc import ByteStream, Process
+
+from docker_images.endpoint import Endpoint
+from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
+
+__all__ = ["SSHStream", "hang_hint", "open_ssh", "ssh_argv", "ssh_error"]
+
+# Checked again where they become arguments, although the resolution of endpoints refuses the same:
+# ssh puts both into the ProxyCommand of the user's configuration, which a shell runs.
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
+_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
+
+_CONNECT_TIMEOUT = 30  # seconds, docker/cli cli/connhelper/connhelper.go@28f7560
+_GRACE = 3.0  # seconds between TERM and KILL, docker/cli cli/connhelper/commandconn
+_LAST_WORDS = 2.0  # seconds for the status after the end of the output
+_WORDS_KEPT = 4096  # bytes of stderr, as docker/cli keeps
+
+
+def ssh_argv(endpoint: Endpoint, ssh_command: Sequence[str] = ("ssh",)) -> list[str]:
+    """The command that connects to `endpoint`, as docker/cli builds it.
+
+    Without a user or a port ssh's own configuration decides. Raises `EndpointError` for a user,
+    host or path that could be read as anything else.
+    """
+    remote = ["docker", "system", "dial-stdio"]
+    if endpoint.path:
+        if any(unicodedata.category(char) == "Cc" for char in endpoint.path):
+            raise _bad(endpoint, "the remote path has control characters")
+        remote.insert(1, f"--host=unix://{endpoint.path}")
+    return [
+        *ssh_command,
+        *_login(endpoint),
+        "-o", f"ConnectTimeout={_CONNECT_TIMEOUT}",
+        "-T",
+        "--",
+        endpoint.hostname,
+        shlex.join(remote),
+    ]  # fmt: skip
+
+
+def _login(endpoint: Endpoint) -> list[str]:
+    if not _HOST.fullmatch(endpoint.hostname):
+        raise _bad(endpoint, f"{endpoint.hostname!r} is no host name for ssh")
+    words: list[str] = []
+    if endpoint.user is not None:
+        if not _USER.fullmatch(endpoint.user):
+            raise _bad(endpoint, f"{endpoint.user!r} is no user name for ssh")
+        words += ["-l", endpoint.user]
+    if endpoint.port is not None:
+        words += ["-p", str(endpoint.port)]
+    return words
+
+
+def _bad(endpoint: Endpoint, fact: str) -> EndpointError:
+    return EndpointError(
+        f"cannot use {endpoint.host!r} ({endpoint.source}): {fact};"
+        " write ssh://[user@]host[:port][/path/of/the.sock]"
+    )
+
+
+async def open_ssh(endpoint: Endpoint, ssh_command: Sequence[str] = ("ssh",)) -> "SSHStream":
+    """Start ssh to `endpoint`; logging in happens while the first bytes are waited for.
+
+    `ssh_command` is the program and what stands before our arguments, such as `("ssh", "-F", f)`.
+    Raises `EndpointError` as `ssh_argv` does, `EngineConnectionError` when it cannot be started.
+    """
+    argv = ssh_argv(endpoint, ssh_command)
+    # A file without a name: a pipe would have to be drained, or ssh blocks on its own warnings, and
+    # a ControlPersist master that inherits a pipe would hold it open for as long as it lives.
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115
+    try:
+        process = await _start(argv, stderr)
+    except BaseException as exc:
+        stderr.close()
+        if not isinstance(exc, OSError):
+            raise
+        raise EngineConnectionError(
+            f"cannot connect to {endpoint.host} ({endpoint.source}): cannot start {argv[0]!r}:"
+            f" {exc.strerror or exc}; is the OpenSSH client installed?"
+        ) from exc
+    return SSHStream(process, stderr, endpoint)
+
+
+async def _start(argv: list[str], stderr: IO[bytes]) -> Process:
+    with anyio.CancelScope(shield=True):  # a process that is half started belongs to nobody
+        return await anyio.open_process(argv, stderr=stderr, start_new_session=True)
+    raise AssertionError("unreachable: the scope is not cancelled")
+
+
+class SSHStream(ByteStream):
+    """The two pipes of one ssh process, and its end.
+
+    Until the first byte has come a failure is an `EngineConnectionError` with ssh's own words;
+    after that the exceptions are those of anyio's streams. Every stream must be closed: by
+    `aclose()`, or by `close_now()` where nothing can be awaited.
+    """
+
+    def __init__(self, process: Process, stderr: IO[bytes], endpoint: Endpoint) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
+        self._stderr = stderr
+        self._endpoint = endpoint
+        self._answered = False
+        self._closed = False
+        self._loop = _asyncio_loop()
+
+    @property
+    def pid(self) -> int:
+        """The process, which leads a group and a session of its own."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """True when ssh is known to have ended: the connection cannot be used any more."""
+        return self._closed or self._process.returncode is not None
+
+    def words(self) -> str:
+        """The last 4 KiB of what ssh wrote to its stderr, in one line that is safe to print."""
+        if self._stderr.closed:
+            return ""
+        fd = self._stderr.fileno()
+        start = max(0, os.fstat(fd).st_size - _WORDS_KEPT)
+        return _one_line(os.pread(fd, _WORDS_KEPT, start))
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        try:
+            data = await self._stdout.receive(max_bytes)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, OSError) as exc:
+            if self._answered:
+                raise
+            raise await self._failure() from exc
+        if not self._answered:
+            if not data.startswith(b"HTTP/"[: len(data)]):
+                raise EngineConnectionError(
+                    f"{_cannot(self._endpoint)} the remote shell prints text before the engine's"
+                    f" answer: {_one_line(data[:200])!r}; keep its start-up files silent when no"
+                    " terminal is attached"
+                )
+            self._answered = True
+        return data
+
+    async def send(self, item: bytes) -> None:
+        try:
+            await self._stdin.send(item)
+        except (anyio.BrokenResourceError, OSError, RuntimeError) as exc:
+            # asyncio's own pipes raise BrokenPipeError and ConnectionResetError, uvloop's
+            # RuntimeError. The reason is in what ssh said, not in the broken pipe.
+            if self._answered:
+                raise anyio.BrokenResourceError from exc
+            raise await self._failure() from exc
+
+    async def send_eof(self) -> None:
+        await self._stdin.aclose()
+
+    async def _failure(self) -> EngineConnectionError:
+        await self._ended_within(_LAST_WORDS)
+        return ssh_error(self._endpoint, self._process.returncode, self.words())
+
+    async def _ended_within(self, seconds: float) -> None:
+        # Not `process.wait()`: on asyncio it may also wait for whoever else holds the pipes.
+        pause = 0.001
+        with anyio.move_on_after(seconds):
+            while self._process.returncode is None:
+                await anyio.sleep(pause)
+                pause = min(pause * 2, 0.05)
+
+    async def aclose(self) -> None:
+        """Close the pipes, ask ssh to end, make it end after 3 seconds; cancellation waits."""
+        self._closed = True
+        try:
+            with anyio.CancelScope(shield=True):
+                for pipe in (self._stdin, self._stdout):
+                    with contextlib.suppress(OSError, RuntimeError, anyio.BrokenResourceError):
+                        await pipe.aclose()
+                if self._process.returncode is None:
+                    self._signal(signal.SIGTERM)
+                    await self._ended_within(_GRACE)
+                    self._signal(signal.SIGKILL)
+                await self._process.aclose()
+        finally:
+            self._kill_now()  # asyncio's own `Task.cancel` does not know of shields
+            self._stderr.close()
+
+    def close_now(self) -> None:
+        """Kill ssh and what it started, awaiting nothing: from any thread, loop or destructor."""
+        self._closed = True
+        self._kill_now()
+        self._stderr.close()
+
+    def _kill_now(self) -> None:
+        with contextlib.suppress(RuntimeError):  # trio notes an end only inside of its own run
+            if self._process.returncode is None:
+                self._signal(signal.SIGKILL)
+                if self._loop is None or self._loop.is_closed():
+                    _reap(self._process.pid)
+
+    def _signal(self, number: int) -> None:
+        # The group, so that a ProxyCommand goes too. macOS answers EPERM for a group of zombies.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            text = f"unclosed ssh to {self._endpoint.host}"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+            self.close_now()
+
+
+def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # trio
+        return None
+
+
+def _reap(pid: int) -> None:
+    """Collect a killed child that no event loop will, and give up after a tenth of a second."""
+    deadline = time.monotonic() + 0.1
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def _one_line(text: bytes) -> str:
+    """Remote text without control and formatting characters, which could draw on a terminal."""
+    lines = text.decode(errors="replace").strip("\ufffd").splitlines()
+    kept = ("".join(c for c in line if unicodedata.category(c)[0] != "C").strip() for line in lines)
+    return "; ".join(line for line in kept if line)
+
+
+# What ssh says (status 255), and what docker on the other side says: first match.
+_SSH_SAYS = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "the host's key is not the one known here; if that is on purpose, forget the old: {forget}",
+    ),
+    (
+        "Host key verification failed",
+        "the host's key is not known here; log in once by hand and accept it: {login}",
+    ),
+    (
+        r"Permission denied \(|Too many authentication failures",
+        "nobody can be asked for a password here; offer a key that the host accepts (ssh-add)",
+    ),
+    ("Could not resolve hostname", "check the name, or give it a HostName in ~/.ssh/config"),
+    (
+        "Connection refused|timed out|[Nn]o route|unreachable",
+        "check that sshd runs there, and its port",
+    ),
+)
+_DIAL_REFUSED = r"dial (unix|tcp).*permission denied"
+_DOCKER_SAYS = (
+    (
+        _DIAL_REFUSED,
+        "the remote user may not open the engine's socket; add it to the group of the socket there",
+    ),
+    (
+        r"dial (unix|tcp)|Cannot connect to the Docker daemon",
+        "no engine answers at the socket on the other side; check that it runs, and the path",
+    ),
+    (
+        r"is not a docker command|unknown (shorthand )?(command|flag)",
+        "the docker command there is older than 18.09; update it",
+    ),
+)
+
+
+def ssh_error(endpoint: Endpoint, status: int | None, words: str) -> EngineConnectionError:
+    """The error for an ssh that ended, or closed its output, before the engine had answered.
+
+    `status` is its exit status, negative for a signal, None while it still runs; `words` is what it
+    wrote to its stderr.
+    """
+    told = f": {words}" if words else ""
+    if status is None:
+        fact, step = f"ssh closed its output and still runs{told}", _try_it(endpoint)
+    elif status < 0:
+        fact, step = f"ssh was killed by signal {-status}{told}", _try_it(endpoint)
+    elif status == 127:
+        fact = f"docker was not found on the other side{told}"
+        step = "install it there, or put it on the PATH that a non-login shell has"
+    elif status == 255:
+        fact, step = f"ssh failed{told}", _step(_SSH_SAYS, words, endpoint)
+    else:
+        fact = f"ssh ended with status {status}{told}"
+        step = _step(_DOCKER_SAYS, words, endpoint)
+        if re.search(_DIAL_REFUSED, words):
+            return EnginePermissionError(f"{_cannot(endpoint)} {fact}; {step}")
+    return EngineConnectionError(f"{_cannot(endpoint)} {fact}; {step}")
+
+
+def hang_hint(endpoint: Endpoint, words: str = "") -> str:
+    """What to add to the message of a deadline that passed before the first byte came."""
+    told = f", so far it said: {words}" if words else ""
+    return f"ssh has started and the engine has not answered{told}; {_try_it(endpoint)}"
+
+
+def _cannot(endpoint: Endpoint) -> str:
+    return f"cannot connect to {endpoint.host} ({endpoint.source}):"
+
+
+def _step(says: tuple[tuple[str, str], ...], words: str, endpoint: Endpoint) -> str:
+    for pattern, step in says:
+        if re.search(pattern, words):
+            return step.format(
+                login=shlex.join(["ssh", *_login(endpoint), endpoint.hostname]),
+                forget=shlex.join(["ssh-keygen", "-R", _known_as(endpoint)]),
+            )
+    return _try_it(endpoint)
+
+
+def _known_as(endpoint: Endpoint) -> str:
+    """How ssh names a host in known_hosts: the port belongs to it unless it is 22."""
+    if endpoint.port in (None, 22):
+        return endpoint.hostname
+    return f"[{endpoint.hostname}]:{endpoint.port}"
+
+
+def _try_it(endpoint: Endpoint) -> str:
+    words = ["ssh", *_login(endpoint), "-T", "--", endpoint.hostname, "docker", "version"]
+    return f"try {shlex.join(words)!r} by hand"
