@@ -210,11 +210,26 @@ class SSHStream(ByteStream):
         self._stderr.close()
 
     def _kill_now(self) -> None:
-        with contextlib.suppress(RuntimeError):  # trio notes an end only inside of its own run
+        # trio notes an end only inside of its own run, and not with half of it destroyed.
+        with contextlib.suppress(RuntimeError, ValueError):
             if self._process.returncode is None:
                 self._signal(signal.SIGKILL)
-                if self._loop is None or self._loop.is_closed():
-                    _reap(self._process.pid)
+                self._reap()
+
+    def _reap(self) -> None:
+        """Collect a killed process that no event loop will; give up after a tenth of a second."""
+        if self._loop is not None and not self._loop.is_closed():
+            return
+        deadline = time.monotonic() + 0.1
+        while not self._collected() and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def _collected(self) -> bool:
+        if self._loop is None:  # trio polls
+            return self._process.returncode is not None
+        with contextlib.suppress(ChildProcessError):
+            return os.waitpid(self._process.pid, os.WNOHANG) != (0, 0)
+        return True
 
     def _signal(self, number: int) -> None:
         # The group, so that a ProxyCommand goes too. macOS answers EPERM for a group of zombies.
@@ -223,9 +238,9 @@ class SSHStream(ByteStream):
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
+            self.close_now()  # first, since a warning may be an error
             text = f"unclosed ssh to {self._endpoint.host}"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
-            self.close_now()
 
 
 def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
@@ -233,14 +248,6 @@ def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:  # trio
         return None
-
-
-def _reap(pid: int) -> None:
-    """Collect a killed child that no event loop will, and give up after a tenth of a second."""
-    deadline = time.monotonic() + 0.1
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
-            time.sleep(0.001)
 
 
 def _one_line(text: bytes) -> str:

@@ -1,0 +1,576 @@
+"""An engine behind ssh: what is started, what a failure says, and that nothing stays behind."""
+
+import asyncio
+import gc
+import os
+import shlex
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import sshd
+
+from docker_images.endpoint import Endpoint
+from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
+from docker_images.ssh import SSHStream, hang_hint, open_ssh, ssh_argv, ssh_error
+
+PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
+
+
+def at(hostname: str = "host", **parts: Any) -> Endpoint:
+    return Endpoint(
+        kind="ssh", host=f"ssh://{hostname}", hostname=hostname, source="DOCKER_HOST", **parts
+    )
+
+
+class TestArguments:
+    """What docker/cli 28f7560 builds, seen with a program in the place of ssh."""
+
+    @pytest.mark.parametrize(
+        ("endpoint", "words"),
+        [
+            pytest.param(at(), "ssh {} host 'docker system dial-stdio'", id="host"),
+            pytest.param(
+                at(user="me", port=2222),
+                "ssh -l me -p 2222 {} host 'docker system dial-stdio'",
+                id="user and port",
+            ),
+            pytest.param(
+                at(path="/run/x.sock"),
+                "ssh {} host 'docker --host=unix:///run/x.sock system dial-stdio'",
+                id="remote socket",
+            ),
+            pytest.param(at("::1"), "ssh {} ::1 'docker system dial-stdio'", id="IPv6"),
+        ],
+    )
+    def test_are_those_of_the_docker_command(self, endpoint: Endpoint, words: str) -> None:
+        assert ssh_argv(endpoint) == shlex.split(words.format("-o ConnectTimeout=30 -T --"))
+
+    def test_stand_behind_those_of_another_ssh_command(self) -> None:
+        argv = ssh_argv(at(), ("plink", "-x"))
+        assert argv[:3] == ["plink", "-x", "-o"]
+
+    @pytest.mark.parametrize(
+        "path", ["/a b.sock", "/$(id)", "/`id`", "/a;id", "/a'b\"c", "/-oProxyCommand=id", "/ä|é"]
+    )
+    def test_give_the_remote_shell_one_word_for_any_path(self, path: str) -> None:
+        remote = ssh_argv(at(path=path))[-1]
+        assert shlex.split(remote) == ["docker", f"--host=unix://{path}", "system", "dial-stdio"]
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            pytest.param({"hostname": hostname}, id=f"host {hostname!r}")
+            for hostname in (
+                "",
+                "-oProxyCommand=id",
+                "a b",
+                "a;id",
+                "$(id)",
+                "a\n",
+                "a'b",
+                "ä",
+                "a`",
+            )
+        ]
+        + [
+            pytest.param({"user": user}, id=f"user {user!r}")
+            for user in ("", "-oProxyCommand=id", "me;id", "$(id)", "a b", "me\n", "`id`", "a|b")
+        ]
+        + [
+            pytest.param({"path": path}, id=f"path {path!r}")
+            for path in ("/a\nb", "/a\x00", "/\x1b")
+        ],
+    )
+    def test_are_refused_when_they_could_be_read_otherwise(self, parts: dict[str, str]) -> None:
+        with pytest.raises(EndpointError, match=r"\(DOCKER_HOST\).*write ssh://"):
+            ssh_argv(at(**parts))
+
+
+class TestLastWords:
+    """The texts are those of OpenSSH 9.2 and docker 28.2.2."""
+
+    @pytest.mark.parametrize(
+        ("status", "words", "step"),
+        [
+            pytest.param(
+                255, "root@h: Permission denied (publickey).", "ssh-add", id="key refused"
+            ),
+            pytest.param(
+                255,
+                "No ED25519 host key is known for [h]:22 and you have requested strict checking.;"
+                " Host key verification failed.",
+                "ssh -l me -p 2222 host",
+                id="unknown host key",
+            ),
+            pytest.param(
+                255,
+                "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @; …;"
+                " Host key verification failed.",
+                r"ssh-keygen -R '\[host\]:2222'",
+                id="changed host key",
+            ),
+            pytest.param(
+                255,
+                "ssh: Could not resolve hostname h: Name or service not known",
+                "check the name",
+                id="unknown name",
+            ),
+            pytest.param(
+                255,
+                "ssh: connect to host h port 22: Connection refused",
+                "check that sshd runs",
+                id="nothing listens",
+            ),
+            pytest.param(
+                255,
+                "Connection timed out during banner exchange",
+                "check that sshd runs",
+                id="mute server",
+            ),
+            pytest.param(
+                127,
+                "bash: line 1: docker: command not found",
+                "docker was not found on the other side.*PATH",
+                id="no docker",
+            ),
+            pytest.param(
+                127, "bash: Zeile 1: docker: Befehl nicht gefunden", "PATH", id="no docker, German"
+            ),
+            pytest.param(
+                1,
+                "failed to open the raw stream connection: dial unix /nope.sock: connect: no such"
+                " file or directory",
+                "no engine answers at the socket on the other side",
+                id="wrong remote path",
+            ),
+            pytest.param(
+                1,
+                "failed to open the raw stream connection: dial unix /var/run/docker.sock: connect:"
+                " permission denied",
+                "the remote user may not open the engine's socket",
+                id="remote permission",
+            ),
+            pytest.param(
+                1, "docker: 'system' is not a docker command.", "older than 18.09", id="old docker"
+            ),
+            pytest.param(0, "", "status 0; try .ssh -l me -p 2222 -T -- host", id="silent end"),
+            pytest.param(-9, "", "killed by signal 9", id="killed"),
+            pytest.param(None, "", "closed its output", id="still running"),
+        ],
+    )
+    def test_come_with_the_next_step(self, status: int | None, words: str, step: str) -> None:
+        error = ssh_error(at(user="me", port=2222), status, words)
+        with pytest.raises(EngineConnectionError, match=step):
+            raise error
+        assert str(error).startswith("cannot connect to ssh://host (DOCKER_HOST): ")
+        assert words in str(error)
+
+    def test_of_a_remote_permission_are_a_permission_error(self) -> None:
+        words = "dial unix /var/run/docker.sock: connect: permission denied"
+        assert isinstance(ssh_error(at(), 1, words), EnginePermissionError)
+
+    def test_so_far_are_told_when_the_deadline_passes(self) -> None:
+        assert hang_hint(at(), "Waiting") == (
+            "ssh has started and the engine has not answered, so far it said: Waiting;"
+            " try 'ssh -T -- host docker version' by hand"
+        )
+
+
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    if request.param == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+FakeSSH = Callable[[str], tuple[str, ...]]
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path) -> FakeSSH:
+    """Make a script that stands in for ssh; `$HERE` is a folder for it to leave files in."""
+
+    def make(script: str) -> tuple[str, ...]:
+        path = tmp_path / "ssh"
+        path.write_text(f"HERE={shlex.quote(str(tmp_path))}\n{script}\n")
+        return ("/bin/sh", str(path))
+
+    return make
+
+
+def exists(pid: int) -> bool:
+    """Also true of a zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+
+async def gone(pid: int) -> bool:
+    """For our children that the event loop collects in its own time."""
+    await until(lambda: not exists(pid))
+    return True
+
+
+async def stopped(pid: int) -> bool:
+    """For our children's children: init collects them in its own time."""
+    await until(lambda: not exists(pid) or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+    return True
+
+
+def children() -> set[str]:
+    """Of all threads of this process, zombies included."""
+    return {
+        pid
+        for path in Path("/proc/self/task").glob("*/children")
+        for pid in path.read_text().split()
+    }
+
+
+async def written(path: Path) -> int:
+    """The number that a script writes to a file, once it has."""
+    await until(lambda: path.exists() and path.read_text().endswith("\n"))
+    return int(path.read_text())  # noqa: ASYNC240
+
+
+async def ping(stream: SSHStream, within: float = 20) -> bytes:
+    """Ask as the smallest client would, and read to the end of the answer."""
+    with anyio.fail_after(within):
+        await stream.send(PING)
+        answer = b""
+        while not answer.endswith(b"\r\n\r\nOK"):
+            answer += await stream.receive()
+    return answer
+
+
+ANSWER = "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nOK'"
+
+
+@pytest.mark.anyio
+class TestStream:
+    async def test_carries_bytes_both_ways(self, fake_ssh: FakeSSH) -> None:
+        stream = await open_ssh(at(), fake_ssh("printf HTTP/; exec cat"))
+        async with stream:
+            assert await stream.receive() == b"HTTP/"
+            await stream.send(b"there and back")
+            assert await stream.receive() == b"there and back"
+            assert not stream.ended
+        assert stream.ended
+        assert not exists(stream.pid)
+
+    async def test_carries_more_than_the_pipes_hold(self, fake_ssh: FakeSSH) -> None:
+        sent = os.urandom(1 << 20)
+        stream = await open_ssh(at(), fake_ssh("printf HTTP/; exec cat"))
+        received = bytearray()
+        async with stream:
+            await stream.receive(5)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stream.send, sent)
+                while len(received) < len(sent):
+                    received += await stream.receive(max_bytes=10_000)
+        assert received == sent
+
+    async def test_takes_an_answer_that_comes_byte_by_byte(self, fake_ssh: FakeSSH) -> None:
+        async with await open_ssh(at(), fake_ssh("printf H; sleep .1; printf TTP; exec cat")) as it:
+            assert await it.receive() + await it.receive() == b"HTTP"
+
+    async def test_says_what_ssh_said_when_it_ends_at_once(self, fake_ssh: FakeSSH) -> None:
+        command = fake_ssh("echo 'me@host: Permission denied (publickey).' >&2; exit 255")
+        async with await open_ssh(at(), command) as stream:
+            with pytest.raises(EngineConnectionError, match=r"ssh failed: me@host: Permission den"):
+                await stream.receive()
+
+    async def test_says_it_also_when_the_request_finds_the_pipe_broken(
+        self, fake_ssh: FakeSSH
+    ) -> None:
+        command = fake_ssh("echo 'me@host: Permission denied (publickey).' >&2; exit 255")
+        async with await open_ssh(at(), command) as stream:
+            await anyio.sleep(0.2)
+            with pytest.raises(EngineConnectionError, match=r"ssh failed: me@host: Permission den"):
+                await ping(stream)
+
+    async def test_shows_the_last_4_kib_of_300_kb_that_would_block_a_pipe(
+        self, fake_ssh: FakeSSH
+    ) -> None:
+        noise = (
+            "head -c 300000 /dev/zero | tr '\\0' x >&2; printf '\\nthe \\033[31mend\\n' >&2; exit 1"
+        )
+        async with await open_ssh(at(), fake_ssh(noise)) as stream:
+            with pytest.raises(EngineConnectionError) as caught:
+                await stream.receive()
+        text = str(caught.value)
+        assert "x; the [31mend; try" in text
+        assert "\x1b" not in text
+        assert text.count("x") > 4000
+        assert len(text) < 4400
+
+    async def test_dying_in_the_middle_is_the_end_of_the_stream(self, fake_ssh: FakeSSH) -> None:
+        async with await open_ssh(at(), fake_ssh(f"{ANSWER}; kill -9 $$")) as stream:
+            assert (await stream.receive()).startswith(b"HTTP/1.1 200 OK")
+            with pytest.raises(anyio.EndOfStream):
+                await stream.receive()
+            await until(lambda: stream.ended)
+            with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+                await ping(stream)
+        assert not exists(stream.pid)
+
+    async def test_text_before_the_answer_is_the_remote_shell(self, fake_ssh: FakeSSH) -> None:
+        command = fake_ssh("printf 'Welcome to vm\\033[0m\\n'; exec cat")
+        async with await open_ssh(at(), command) as stream:
+            with pytest.raises(EngineConnectionError, match=r"'Welcome to vm\[0m'; keep"):
+                await stream.receive()
+
+    async def test_a_missing_ssh_is_named(self) -> None:
+        with pytest.raises(
+            EngineConnectionError, match="cannot start '/nowhere/ssh': No such file"
+        ):
+            await open_ssh(at(), ("/nowhere/ssh",))
+
+
+@pytest.mark.anyio
+class TestNothingStays:
+    async def test_after_a_deadline_while_ssh_hangs(self, fake_ssh: FakeSSH) -> None:
+        stream = await open_ssh(at(), fake_ssh("exec sleep 600"))
+        async with stream:
+            with pytest.raises(TimeoutError):
+                await ping(stream, within=0.1)
+        assert not exists(stream.pid)
+
+    async def test_after_a_cancel_while_ssh_starts(self, fake_ssh: FakeSSH, tmp_path: Path) -> None:
+        command = fake_ssh("echo $$ > $HERE/pid; exec sleep 600")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with await open_ssh(at(), command) as stream:
+                pid = stream.pid
+                await stream.receive()
+        assert scope.cancelled_caught
+        assert not exists(pid)
+
+    async def test_of_a_process_that_ignores_term(self, fake_ssh: FakeSSH, tmp_path: Path) -> None:
+        stubborn = "trap '' TERM; (sleep 600 & echo $! > $HERE/pid; wait) & wait; wait"
+        stream = await open_ssh(at(), fake_ssh(stubborn))
+        child = await written(tmp_path / "pid")
+        began = time.monotonic()
+        await stream.aclose()
+        assert 2.9 < time.monotonic() - began < 4.5
+        assert not exists(stream.pid)
+        assert await stopped(child)
+
+    async def test_of_a_proxy_command_that_ignores_term(
+        self, fake_ssh: FakeSSH, tmp_path: Path
+    ) -> None:
+        script = (
+            "sh -c 'trap \"\" TERM; echo $$ > $HERE/pid; sleep 600; sleep 600' & exec sleep 600"
+        )
+        stream = await open_ssh(at(), fake_ssh(f"export HERE; {script}"))
+        child = await written(tmp_path / "pid")
+        began = time.monotonic()
+        await stream.aclose()
+        assert time.monotonic() - began < 2
+        assert not exists(stream.pid)
+        assert await stopped(child)
+
+    async def test_when_it_is_closed_twice(self, fake_ssh: FakeSSH) -> None:
+        stream = await open_ssh(at(), fake_ssh("exec cat"))
+        await stream.aclose()
+        await stream.aclose()
+        stream.close_now()
+        assert not exists(stream.pid)
+        with pytest.raises(anyio.ClosedResourceError):
+            await stream.receive()
+
+    async def test_when_it_is_closed_under_a_reader(self, fake_ssh: FakeSSH) -> None:
+        stream = await open_ssh(at(), fake_ssh("exec sleep 600"))
+
+        async def read() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await stream.receive()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            await anyio.sleep(0.05)
+            await stream.aclose()
+        assert not exists(stream.pid)
+
+    async def test_when_closing_cannot_wait(self, fake_ssh: FakeSSH, tmp_path: Path) -> None:
+        stream = await open_ssh(at(), fake_ssh("(sleep 600 & echo $! > $HERE/pid); exec sleep 600"))
+        child = await written(tmp_path / "pid")
+        await anyio.to_thread.run_sync(stream.close_now)
+        assert await gone(stream.pid)
+        assert await stopped(child)
+        await stream.aclose()
+
+    async def test_when_it_is_forgotten(self, fake_ssh: FakeSSH) -> None:
+        stream = await open_ssh(at(), fake_ssh("exec sleep 600"))
+        pid = stream.pid
+        with pytest.warns(ResourceWarning, match="unclosed ssh to ssh://host"):
+            del stream
+        assert await gone(pid)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the loops', of their own lost pipes
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestWithoutItsLoop:
+    def test_nothing_stays_when_it_is_closed(
+        self, fake_ssh: FakeSSH, anyio_backend: tuple[str, dict[str, Any]]
+    ) -> None:
+        command = fake_ssh("exec sleep 600")
+        name, options = anyio_backend
+        stream = anyio.run(open_ssh, at(), command, backend=name, backend_options=options)
+        pid = stream.pid
+        stream.close_now()
+        assert not exists(pid)
+
+    def test_nothing_stays_when_it_is_forgotten(
+        self, fake_ssh: FakeSSH, anyio_backend: tuple[str, dict[str, Any]]
+    ) -> None:
+        command = fake_ssh("exec sleep 600")
+        name, options = anyio_backend
+        stream = anyio.run(open_ssh, at(), command, backend=name, backend_options=options)
+        pid = stream.pid
+        del stream
+        gc.collect()
+        assert not exists(pid)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "uvloop"], indirect=True)
+class TestOfAsyncioAlone:
+    @pytest.mark.anyio
+    async def test_nothing_stays_when_a_task_is_cancelled_again_and_again(
+        self, fake_ssh: FakeSSH
+    ) -> None:
+        command = fake_ssh("trap '' TERM; while :; do sleep 1; done")
+        pids: list[int] = []
+
+        async def call() -> None:
+            async with await open_ssh(at(), command) as stream:
+                pids.append(stream.pid)
+                await stream.receive()
+
+        task = asyncio.create_task(call())
+        await anyio.sleep(0.2)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0.05)
+        assert task.cancelled()
+        assert await gone(pids[0])
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("turns", range(8))
+    async def test_nothing_stays_when_a_task_is_cancelled_in_any_turn_of_the_start(
+        self, fake_ssh: FakeSSH, turns: int
+    ) -> None:
+        command = fake_ssh("exec sleep 600")
+        before = children()
+
+        async def call() -> None:
+            async with await open_ssh(at(), command) as stream:
+                await stream.receive()
+
+        task = asyncio.create_task(call())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: children() <= before)
+
+
+@pytest.fixture(scope="module")
+def server(dockerd: str) -> Iterator[sshd.Sshd]:
+    with (
+        tempfile.TemporaryDirectory(prefix="di-") as folder,
+        sshd.start_sshd(Path(folder), dockerd) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def far(server: sshd.Sshd) -> Endpoint:
+    return at("127.0.0.1", user="root", port=server.port)
+
+
+@pytest.mark.anyio
+class TestRealServer:
+    async def test_carries_call_after_call(self, server: sshd.Sshd, far: Endpoint) -> None:
+        async with await open_ssh(far, server.command()) as stream:
+            for _ in range(3):
+                assert b"\r\nApi-Version: 1." in await ping(stream)
+        assert not exists(stream.pid)
+
+    async def test_reaches_another_socket_when_the_path_is_quoted(
+        self, server: sshd.Sshd, far: Endpoint, dockerd: str
+    ) -> None:
+        path = server.folder / "an'other $(socket)"
+        path.unlink(missing_ok=True)
+        path.symlink_to(dockerd.removeprefix("unix://"))
+        endpoint = at("127.0.0.1", user="root", port=server.port, path=str(path))
+        async with await open_ssh(endpoint, server.command()) as stream:
+            assert b"\r\nApi-Version: 1." in await ping(stream)
+
+    @pytest.mark.parametrize(
+        ("key", "known_hosts", "path", "says"),
+        [
+            pytest.param(
+                "stranger", "known_hosts", "", r"Permission denied \(publickey\).*ssh-add", id="key"
+            ),
+            pytest.param(
+                "good", "no_hosts", "", r"Host key verification failed.*accept it", id="unknown"
+            ),
+            pytest.param(
+                "good", "changed_hosts", "", r"HAS CHANGED.*ssh-keygen -R '\[127", id="changed"
+            ),
+            pytest.param("no-docker", "known_hosts", "", r"docker was not found", id="no docker"),
+            pytest.param(
+                "good", "known_hosts", "/nope.sock", r"no engine answers at the socket", id="path"
+            ),
+            pytest.param("chatty", "known_hosts", "", r"prints text.*'Welcome to vm'", id="chatty"),
+        ],
+    )
+    async def test_failures_say_why(
+        self, server: sshd.Sshd, key: str, known_hosts: str, path: str, says: str
+    ) -> None:
+        endpoint = at("127.0.0.1", user="root", port=server.port, path=path)
+        async with await open_ssh(endpoint, server.command(key, known_hosts)) as stream:
+            with pytest.raises(EngineConnectionError, match=says):
+                await ping(stream)
+        assert not exists(stream.pid)
+
+    async def test_nothing_listening_says_so(self, server: sshd.Sshd) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        async with await open_ssh(at("127.0.0.1", port=port), server.command()) as stream:
+            with pytest.raises(EngineConnectionError, match=r"Connection refused; check that sshd"):
+                await ping(stream)
+
+    async def test_a_server_that_hangs_is_left_behind(
+        self, server: sshd.Sshd, far: Endpoint
+    ) -> None:
+        stream = await open_ssh(far, server.command("mute"))
+        async with stream:
+            with pytest.raises(TimeoutError):
+                await ping(stream, within=0.7)
+        assert not exists(stream.pid)
+
+    async def test_the_end_of_ssh_ends_the_connection(
+        self, server: sshd.Sshd, far: Endpoint
+    ) -> None:
+        async with await open_ssh(far, server.command()) as stream:
+            await ping(stream)
+            os.kill(stream.pid, 9)
+            with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                await ping(stream)
+        assert not exists(stream.pid)
