@@ -14,7 +14,6 @@ import signal
 import tempfile
 import time
 import unicodedata
-import warnings
 from collections.abc import Sequence
 from typing import IO
 
@@ -23,6 +22,7 @@ from anyio.abc import ByteStream, Process
 
 from docker_images.endpoint import Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
+from docker_images.text import printable
 
 __all__ = ["SSHStream", "hang_hint", "open_ssh", "ssh_argv", "ssh_error"]
 
@@ -113,7 +113,7 @@ class SSHStream(ByteStream):
 
     Until the first byte has come a failure is an `EngineConnectionError` with ssh's own words;
     after that the exceptions are those of anyio's streams. Every stream must be closed: by
-    `aclose()`, or by `close_now()` where nothing can be awaited.
+    `aclose()`, or by `abort()` where nothing can be awaited.
     """
 
     def __init__(self, process: Process, stderr: IO[bytes], endpoint: Endpoint) -> None:
@@ -131,9 +131,8 @@ class SSHStream(ByteStream):
         """The process, which leads a group and a session of its own."""
         return self._process.pid
 
-    @property
-    def ended(self) -> bool:
-        """True when ssh is known to have ended: the connection cannot be used any more."""
+    def is_stale(self) -> bool:
+        """Whether it is of no use any more: ssh is known to have ended."""
         return self._closed or self._process.returncode is not None
 
     def words(self) -> str:
@@ -142,7 +141,8 @@ class SSHStream(ByteStream):
             return ""
         fd = self._stderr.fileno()
         start = max(0, os.fstat(fd).st_size - _WORDS_KEPT)
-        return _one_line(os.pread(fd, _WORDS_KEPT, start))
+        tail = os.pread(fd, _WORDS_KEPT, start)
+        return printable(tail.decode(errors="replace"), _WORDS_KEPT)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         try:
@@ -153,10 +153,10 @@ class SSHStream(ByteStream):
             raise await self._failure() from exc
         if not self._answered:
             if not data.startswith(b"HTTP/"[: len(data)]):
+                text = printable(data.decode(errors="replace"), 200)
                 raise EngineConnectionError(
                     f"{_cannot(self._endpoint)} the remote shell prints text before the engine's"
-                    f" answer: {_one_line(data[:200])!r}; keep its start-up files silent when no"
-                    " terminal is attached"
+                    f" answer: {text!r}; keep its start-up files silent without a terminal"
                 )
             self._answered = True
         return data
@@ -188,6 +188,9 @@ class SSHStream(ByteStream):
 
     async def aclose(self) -> None:
         """Close the pipes, ask ssh to end, make it end after 3 seconds; cancellation waits."""
+        if _asyncio_loop() is not self._loop:
+            self.abort()
+            return
         self._closed = True
         try:
             with anyio.CancelScope(shield=True):
@@ -203,8 +206,8 @@ class SSHStream(ByteStream):
             self._kill_now()  # asyncio's own `Task.cancel` does not know of shields
             self._stderr.close()
 
-    def close_now(self) -> None:
-        """Kill ssh and what it started, awaiting nothing: from any thread, loop or destructor."""
+    def abort(self) -> None:
+        """Kill ssh and what it started, from any thread, with or without a running event loop."""
         self._closed = True
         self._kill_now()
         self._stderr.close()
@@ -237,10 +240,9 @@ class SSHStream(ByteStream):
             os.killpg(self._process.pid, number)
 
     def __del__(self) -> None:
+        # What a forgotten client leaves behind ends without a word.
         if not getattr(self, "_closed", True):
-            self.close_now()  # first, since a warning may be an error
-            text = f"unclosed ssh to {self._endpoint.host}"
-            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+            self.abort()
 
 
 def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
@@ -248,13 +250,6 @@ def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:  # trio
         return None
-
-
-def _one_line(text: bytes) -> str:
-    """Remote text without control and formatting characters, which could draw on a terminal."""
-    lines = text.decode(errors="replace").strip("\ufffd").splitlines()
-    kept = ("".join(c for c in line if unicodedata.category(c)[0] != "C").strip() for line in lines)
-    return "; ".join(line for line in kept if line)
 
 
 # What ssh says (status 255), and what docker on the other side says: first match.

@@ -1,22 +1,26 @@
 """TLS as the docker command does it: what to trust, what to show, and what a failure means.
 
 Knows Python's `ssl` and the words of OpenSSL. Refuses to know where the paths of an endpoint came
-from, how its byte stream was made, and HTTP, but for the one sentence by which Go's servers say
-that they were spoken to without TLS.
+from, how its socket was connected, and HTTP.
 """
 
+import contextlib
 import ssl
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import anyio
+import anyio.to_thread
 from anyio.abc import ByteStream
-from anyio.streams.tls import TLSStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 from docker_images.endpoint import TLS, Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError
 
-__all__ = ["explain", "ssl_context", "wants_tls", "wrap"]
+if TYPE_CHECKING:
+    from docker_images.connect import SocketStream
+
+__all__ = ["SecureStream", "explain", "open_tls", "ssl_context"]
 
 # Not `ssl.create_default_context`: on Python 3.13 its VERIFY_X509_STRICT refuses certificates made
 # by docs.docker.com's own recipe, and it writes the session's keys to SSLKEYLOGFILE.
@@ -77,7 +81,7 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
             fact, step = f"the key {key} does not belong to {cert}", "take both from the same pair"
-        elif exc.library == "SSL":
+        elif exc.library == "SSL" and exc.reason:
             fact = f"OpenSSL refuses {cert}: {_words(exc.reason)}"
             step = "have a new certificate made"
         elif not _holds_certificate(cert):
@@ -118,28 +122,105 @@ def _refuse(endpoint: Endpoint, fact: str, step: str, cause: Exception | None = 
     ) from cause
 
 
-async def wrap(stream: ByteStream, endpoint: Endpoint, context: ssl.SSLContext) -> TLSStream:
+async def open_tls(stream: "SocketStream", endpoint: Endpoint) -> "SecureStream":
     """Do the TLS handshake over `stream`, checking the name that the endpoint was given.
 
-    Closes `stream` when that fails. Raises `EngineConnectionError` with the reason. Under TLS 1.3
-    an engine that refuses the client says so after the handshake only: the first `receive` raises
-    `ssl.SSLError` then, and `explain` has the words.
+    The files are read each time, so that renewed certificates are used without a restart. Closes
+    `stream` when it fails. Raises `EndpointError` as `ssl_context` does, and
+    `EngineConnectionError` with the reason.
     """
     # crypto/x509.VerifyHostname leaves out the dot of a fully qualified name; a zone is no part of
     # the address that a certificate can hold.
     name = endpoint.hostname.partition("%")[0].removesuffix(".")
     try:
-        return await TLSStream.wrap(
-            stream, server_side=False, hostname=name, ssl_context=context, standard_compatible=False
+        context = await anyio.to_thread.run_sync(ssl_context, endpoint)
+        tls = await TLSStream.wrap(
+            _Wire(stream),
+            server_side=False,
+            hostname=name,
+            ssl_context=context,
+            standard_compatible=False,
         )
-    except BaseException as exc:
-        await anyio.aclose_forcefully(stream)
-        if not isinstance(exc, (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError)):
-            raise
-        fact = explain(exc, endpoint) or f"the TLS handshake failed: {exc or type(exc).__name__}"
-        raise EngineConnectionError(
-            f"cannot connect to {endpoint.host} ({endpoint.source}): {fact}"
-        ) from exc
+    except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+        stream.abort()
+        raise _error(exc, endpoint) from exc
+    except BaseException:
+        stream.abort()
+        raise
+    return SecureStream(tls, stream, endpoint)
+
+
+class SecureStream(ByteStream):
+    """A TLS connection over a socket.
+
+    Until the first byte has come a failure is an `EngineConnectionError` with the reason: under
+    TLS 1.3 an engine that refuses the client says so after the handshake. After that byte the
+    exceptions are those of anyio's streams.
+    """
+
+    def __init__(self, tls: TLSStream, stream: "SocketStream", endpoint: Endpoint) -> None:
+        self._tls, self._stream, self._endpoint = tls, stream, endpoint
+        self._answered = False
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        try:
+            data = await self._tls.receive(max_bytes)
+        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+            if self._answered:
+                raise
+            raise _error(exc, self._endpoint) from exc
+        self._answered = True
+        return data
+
+    async def send(self, item: bytes) -> None:
+        await self._tls.send(item)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    def is_stale(self) -> bool:
+        """Whether it is of no use any more: closed, or bytes came that nobody asked for."""
+        unread = self._tls.extra(TLSAttribute.ssl_object).pending()  # noqa: S610
+        return unread > 0 or self._stream.is_stale()
+
+    def abort(self) -> None:
+        """Close at once, from any thread, with or without a running event loop."""
+        self._stream.abort()
+
+    async def aclose(self) -> None:
+        self._stream.abort()
+
+
+class _Wire(ByteStream):
+    """The socket below TLS, which reports what broke when it is read, not when it is written to.
+
+    An engine that refuses the client sends an alert and closes: the request that is sent then finds
+    the connection broken, while the reason lies unread in the buffer of the socket.
+    """
+
+    def __init__(self, stream: "SocketStream") -> None:
+        self._stream = stream
+
+    async def send(self, item: bytes) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._stream.send(item)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        return await self._stream.receive(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _error(exc: Exception, endpoint: Endpoint) -> EngineConnectionError:
+    fact = explain(exc, endpoint)
+    if fact is None:
+        cause = exc.__cause__ or exc
+        fact = f"the connection broke before an answer came: {str(cause) or type(cause).__name__}"
+    return EngineConnectionError(f"cannot connect to {endpoint.host} ({endpoint.source}): {fact}")
 
 
 # X509_V_ERR_… of openssl/x509_vfy.h, and what to do about each.
@@ -158,7 +239,7 @@ _NOT_TLS = frozenset(
 _CLIENT_CERTIFICATE = (
     "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN",
     "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "UNSUPPORTED_CERTIFICATE", "DECRYPT_ERROR",
-    "ACCESS_DENIED", "HANDSHAKE_FAILURE",
+    "ACCESS_DENIED",
 )  # fmt: skip
 
 
@@ -201,7 +282,7 @@ def _explain_certificate(error: ssl.SSLCertVerificationError, tls: TLS) -> str:
         return f"its certificate is signed by a CA that is not in {trusted} ({fact}); {step}"
     if error.verify_code in _OTHER_NAME:
         return (
-            f"its certificate is for another name: {fact[:1].lower()}{fact[1:]}; use a name that"
+            f"its certificate is for another name: {fact}; use a name that"
             " the certificate has, or add this one to its subjectAltName"
         )
     if error.verify_code == _EXPIRED:
@@ -219,9 +300,12 @@ def _explain_reason(reason: str, tls: TLS) -> str:
         )
     if "ALERT_PROTOCOL_VERSION" in reason or reason == "UNSUPPORTED_PROTOCOL":
         return "it speaks no TLS of version 1.2 or newer; update it"
-    if "ALERT" in reason and reason.endswith(_CLIENT_CERTIFICATE):
-        alert = _words(reason.partition("ALERT_")[2])
-        if tls.cert is None or tls.key is None:
+    alert = _words(reason.partition("ALERT_")[2])
+    shown = tls.cert is not None and tls.key is not None
+    # OpenSSL's servers answer a missing certificate with HANDSHAKE_FAILURE below TLS 1.3.
+    refusals = _CLIENT_CERTIFICATE if shown else (*_CLIENT_CERTIFICATE, "HANDSHAKE_FAILURE")
+    if alert and reason.endswith(refusals):
+        if not shown:
             return (
                 f"it wants a client certificate (TLS alert: {alert}), as with --tlsverify; name"
                 " one: cert.pem and key.pem in DOCKER_CERT_PATH or in the context"
@@ -235,8 +319,3 @@ def _explain_reason(reason: str, tls: TLS) -> str:
 
 def _words(reason: str) -> str:
     return reason.replace("_", " ").lower()
-
-
-def wants_tls(status: int, body: str) -> bool:
-    """Whether an answer over plain HTTP means that the port speaks TLS (Go net/http server.go)."""
-    return status == 400 and "client sent an http request to an https server" in body.lower()

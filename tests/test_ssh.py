@@ -267,8 +267,8 @@ class TestStream:
             assert await stream.receive() == b"HTTP/"
             await stream.send(b"there and back")
             assert await stream.receive() == b"there and back"
-            assert not stream.ended
-        assert stream.ended
+            assert not stream.is_stale()
+        assert stream.is_stale()
         assert not exists(stream.pid)
 
     async def test_carries_more_than_the_pipes_hold(self, fake_ssh: FakeSSH) -> None:
@@ -312,7 +312,7 @@ class TestStream:
             with pytest.raises(EngineConnectionError) as caught:
                 await stream.receive()
         text = str(caught.value)
-        assert "x; the [31mend; try" in text
+        assert "x the \ufffd[31mend; try" in text
         assert "\x1b" not in text
         assert text.count("x") > 4000
         assert len(text) < 4400
@@ -322,7 +322,7 @@ class TestStream:
             assert (await stream.receive()).startswith(b"HTTP/1.1 200 OK")
             with pytest.raises(anyio.EndOfStream):
                 await stream.receive()
-            await until(lambda: stream.ended)
+            await until(stream.is_stale)
             with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
                 await ping(stream)
         assert not exists(stream.pid)
@@ -330,7 +330,7 @@ class TestStream:
     async def test_text_before_the_answer_is_the_remote_shell(self, fake_ssh: FakeSSH) -> None:
         command = fake_ssh("printf 'Welcome to vm\\033[0m\\n'; exec cat")
         async with await open_ssh(at(), command) as stream:
-            with pytest.raises(EngineConnectionError, match=r"'Welcome to vm\[0m'; keep"):
+            with pytest.raises(EngineConnectionError, match=r"'Welcome to vm\ufffd\[0m'; keep"):
                 await stream.receive()
 
     async def test_a_missing_ssh_is_named(self) -> None:
@@ -387,7 +387,7 @@ class TestNothingStays:
         stream = await open_ssh(at(), fake_ssh("exec cat"))
         await stream.aclose()
         await stream.aclose()
-        stream.close_now()
+        stream.abort()
         assert not exists(stream.pid)
         with pytest.raises(anyio.ClosedResourceError):
             await stream.receive()
@@ -408,7 +408,7 @@ class TestNothingStays:
     async def test_when_closing_cannot_wait(self, fake_ssh: FakeSSH, tmp_path: Path) -> None:
         stream = await open_ssh(at(), fake_ssh("(sleep 600 & echo $! > $HERE/pid); exec sleep 600"))
         child = await written(tmp_path / "pid")
-        await anyio.to_thread.run_sync(stream.close_now)
+        await anyio.to_thread.run_sync(stream.abort)
         assert await gone(stream.pid)
         assert await stopped(child)
         await stream.aclose()
@@ -416,8 +416,7 @@ class TestNothingStays:
     async def test_when_it_is_forgotten(self, fake_ssh: FakeSSH) -> None:
         stream = await open_ssh(at(), fake_ssh("exec sleep 600"))
         pid = stream.pid
-        with pytest.warns(ResourceWarning, match="unclosed ssh to ssh://host"):
-            del stream
+        del stream
         assert await gone(pid)
 
 
@@ -431,7 +430,7 @@ class TestWithoutItsLoop:
         name, options = anyio_backend
         stream = anyio.run(open_ssh, at(), command, backend=name, backend_options=options)
         pid = stream.pid
-        stream.close_now()
+        stream.abort()
         assert not exists(pid)
 
     def test_nothing_stays_when_it_is_forgotten(
