@@ -96,10 +96,20 @@ class SocketStream(ByteStream):
 
 
 async def open_stream(endpoint: Endpoint) -> Stream:
-    """Connect to the engine. Raises `OSError`, `ssl.SSLError` or a `DockerImagesError`."""
+    """Connect to the engine. Raises `OSError` or a `DockerImagesError`."""
     if endpoint.kind == "unix":
         return SocketStream(await _connect(socket.AF_UNIX, endpoint.path))
-    return await _open_tcp(endpoint)
+    # Imported here: most users need neither, and both take 40 ms.
+    if endpoint.kind == "ssh":
+        from docker_images.ssh import open_ssh
+
+        return await open_ssh(endpoint)
+    stream = await _open_tcp(endpoint)
+    if endpoint.tls is None:
+        return stream
+    from docker_images.tls import open_tls
+
+    return await open_tls(stream, endpoint)
 
 
 async def _open_tcp(endpoint: Endpoint) -> SocketStream:

@@ -5,7 +5,6 @@ words mean. Refuses to know deadlines, which are the caller's, and HTTP, but for
 an engine's answer begins with. No shell runs here; the one on the other side gets quoted words.
 """
 
-import asyncio
 import contextlib
 import os
 import re
@@ -14,17 +13,19 @@ import signal
 import tempfile
 import time
 import unicodedata
-from collections.abc import Sequence
+import weakref
+from collections.abc import AsyncGenerator, Sequence
 from typing import IO
 
 import anyio
 from anyio.abc import ByteStream, Process
+from anyio.lowlevel import current_token
 
 from docker_images.endpoint import Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
 from docker_images.text import printable
 
-__all__ = ["SSHStream", "hang_hint", "open_ssh", "ssh_argv", "ssh_error"]
+__all__ = ["SSHStream", "by_hand", "open_ssh", "ssh_argv", "ssh_error"]
 
 # Checked again where they become arguments, although the resolution of endpoints refuses the same:
 # ssh puts both into the ProxyCommand of the user's configuration, which a shell runs.
@@ -99,7 +100,9 @@ async def open_ssh(endpoint: Endpoint, ssh_command: Sequence[str] = ("ssh",)) ->
             f"cannot connect to {endpoint.host} ({endpoint.source}): cannot start {argv[0]!r}:"
             f" {exc.strerror or exc}; is the OpenSSH client installed?"
         ) from exc
-    return SSHStream(process, stderr, endpoint)
+    stream = SSHStream(process, stderr, endpoint)
+    await stream.guard()
+    return stream
 
 
 async def _start(argv: list[str], stderr: IO[bytes]) -> Process:
@@ -112,8 +115,8 @@ class SSHStream(ByteStream):
     """The two pipes of one ssh process, and its end.
 
     Until the first byte has come a failure is an `EngineConnectionError` with ssh's own words;
-    after that the exceptions are those of anyio's streams. Every stream must be closed: by
-    `aclose()`, or by `abort()` where nothing can be awaited.
+    after that the exceptions are those of anyio's streams. The process ends with `aclose`, `abort`,
+    the event loop that it was started on, or the last reference, whichever comes first.
     """
 
     def __init__(self, process: Process, stderr: IO[bytes], endpoint: Endpoint) -> None:
@@ -124,7 +127,8 @@ class SSHStream(ByteStream):
         self._endpoint = endpoint
         self._answered = False
         self._closed = False
-        self._loop = _asyncio_loop()
+        self._loop: object = current_token().native_token
+        self._guard = self._guarding(weakref.ref(self))
 
     @property
     def pid(self) -> int:
@@ -188,9 +192,14 @@ class SSHStream(ByteStream):
 
     async def aclose(self) -> None:
         """Close the pipes, ask ssh to end, make it end after 3 seconds; cancellation waits."""
-        if _asyncio_loop() is not self._loop:
+        if current_token().native_token is not self._loop:
             self.abort()
             return
+        self._closed = True
+        self._release()
+        await self._end()
+
+    async def _end(self) -> None:
         self._closed = True
         try:
             with anyio.CancelScope(shield=True):
@@ -209,8 +218,31 @@ class SSHStream(ByteStream):
     def abort(self) -> None:
         """Kill ssh and what it started, from any thread, with or without a running event loop."""
         self._closed = True
+        self._release()
         self._kill_now()
         self._stderr.close()
+
+    async def guard(self) -> None:
+        """Have the running event loop end ssh when it ends itself.
+
+        Loops close what async generators they find suspended then. Without this an idle connection
+        of a client that is used in one `asyncio.run` after the other lives as long as the client,
+        and asyncio complains of its pipes.
+        """
+        await anext(self._guard)
+
+    @staticmethod
+    async def _guarding(ref: "weakref.ref[SSHStream]") -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            stream = ref()
+            if stream is not None and not stream._closed:
+                await stream._end()
+
+    def _release(self) -> None:
+        with contextlib.suppress(StopIteration, RuntimeError):
+            self._guard.aclose().send(None)  # it awaits nothing, now that we are closed
 
     def _kill_now(self) -> None:
         # trio notes an end only inside of its own run, and not with half of it destroyed.
@@ -221,14 +253,15 @@ class SSHStream(ByteStream):
 
     def _reap(self) -> None:
         """Collect a killed process that no event loop will; give up after a tenth of a second."""
-        if self._loop is not None and not self._loop.is_closed():
+        is_closed = getattr(self._loop, "is_closed", None)  # trio's token has no such method
+        if is_closed is not None and not is_closed():
             return
         deadline = time.monotonic() + 0.1
-        while not self._collected() and time.monotonic() < deadline:
+        while not self._collected(polled=is_closed is None) and time.monotonic() < deadline:
             time.sleep(0.001)
 
-    def _collected(self) -> bool:
-        if self._loop is None:  # trio polls
+    def _collected(self, polled: bool) -> bool:
+        if polled:  # by trio
             return self._process.returncode is not None
         with contextlib.suppress(ChildProcessError):
             return os.waitpid(self._process.pid, os.WNOHANG) != (0, 0)
@@ -243,13 +276,6 @@ class SSHStream(ByteStream):
         # What a forgotten client leaves behind ends without a word.
         if not getattr(self, "_closed", True):
             self.abort()
-
-
-def _asyncio_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # trio
-        return None
 
 
 # What ssh says (status 255), and what docker on the other side says: first match.
@@ -313,12 +339,6 @@ def ssh_error(endpoint: Endpoint, status: int | None, words: str) -> EngineConne
     return EngineConnectionError(f"{_cannot(endpoint)} {fact}; {step}")
 
 
-def hang_hint(endpoint: Endpoint, words: str = "") -> str:
-    """What to add to the message of a deadline that passed before the first byte came."""
-    told = f", so far it said: {words}" if words else ""
-    return f"ssh has started and the engine has not answered{told}; {_try_it(endpoint)}"
-
-
 def _cannot(endpoint: Endpoint) -> str:
     return f"cannot connect to {endpoint.host} ({endpoint.source}):"
 
@@ -340,6 +360,11 @@ def _known_as(endpoint: Endpoint) -> str:
     return f"[{endpoint.hostname}]:{endpoint.port}"
 
 
-def _try_it(endpoint: Endpoint) -> str:
+def by_hand(endpoint: Endpoint) -> str:
+    """The command by which a user sees for himself whether the other side answers."""
     words = ["ssh", *_login(endpoint), "-T", "--", endpoint.hostname, "docker", "version"]
-    return f"try {shlex.join(words)!r} by hand"
+    return shlex.join(words)
+
+
+def _try_it(endpoint: Endpoint) -> str:
+    return f"try {by_hand(endpoint)!r}"

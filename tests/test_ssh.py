@@ -17,7 +17,7 @@ import sshd
 
 from docker_images.endpoint import Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
-from docker_images.ssh import SSHStream, hang_hint, open_ssh, ssh_argv, ssh_error
+from docker_images.ssh import SSHStream, by_hand, open_ssh, ssh_argv, ssh_error
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
 
@@ -175,11 +175,8 @@ class TestLastWords:
         words = "dial unix /var/run/docker.sock: connect: permission denied"
         assert isinstance(ssh_error(at(), 1, words), EnginePermissionError)
 
-    def test_so_far_are_told_when_the_deadline_passes(self) -> None:
-        assert hang_hint(at(), "Waiting") == (
-            "ssh has started and the engine has not answered, so far it said: Waiting;"
-            " try 'ssh -T -- host docker version' by hand"
-        )
+    def test_can_be_asked_for_by_hand(self) -> None:
+        assert by_hand(at(user="me", port=2222)) == "ssh -l me -p 2222 -T -- host docker version"
 
 
 @pytest.fixture(params=["asyncio", "uvloop", "trio"])
@@ -420,26 +417,37 @@ class TestNothingStays:
         assert await gone(pid)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the loops', of their own lost pipes
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-class TestWithoutItsLoop:
-    def test_nothing_stays_when_it_is_closed(
+class TestItsEventLoop:
+    def test_takes_it_along(
         self, fake_ssh: FakeSSH, anyio_backend: tuple[str, dict[str, Any]]
     ) -> None:
         command = fake_ssh("exec sleep 600")
         name, options = anyio_backend
         stream = anyio.run(open_ssh, at(), command, backend=name, backend_options=options)
-        pid = stream.pid
+        assert not exists(stream.pid)
         stream.abort()
-        assert not exists(pid)
 
-    def test_nothing_stays_when_it_is_forgotten(
-        self, fake_ssh: FakeSSH, anyio_backend: tuple[str, dict[str, Any]]
-    ) -> None:
+    def test_is_not_needed_to_close_it(self, fake_ssh: FakeSSH) -> None:
         command = fake_ssh("exec sleep 600")
-        name, options = anyio_backend
-        stream = anyio.run(open_ssh, at(), command, backend=name, backend_options=options)
+        stream = anyio.run(open_ssh, at(), command)
+        anyio.run(stream.aclose, backend="trio")
+        anyio.run(stream.aclose)
+        assert not exists(stream.pid)
+
+    @pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's, of its own lost pipes
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize("way", ["abort", "forget", "close elsewhere"])
+    def test_may_be_closed_carelessly(self, fake_ssh: FakeSSH, way: str) -> None:
+        command = fake_ssh("exec sleep 600")
+        loop = asyncio.new_event_loop()
+        stream = loop.run_until_complete(open_ssh(at(), command))
+        loop.close()
         pid = stream.pid
+        assert exists(pid)
+        if way == "abort":
+            stream.abort()
+        elif way == "close elsewhere":
+            anyio.run(stream.aclose)
         del stream
         gc.collect()
         assert not exists(pid)
