@@ -214,9 +214,14 @@ class DockerClient:
         # `anyio.fail_after` does the same at a third more of the time.
         with anyio.CancelScope(deadline=deadline):
             return await call(*args, **kwargs)
+        doubt = "Is the engine overloaded or hung?"
+        if self.endpoint.kind == "ssh":
+            from docker_images.ssh import by_hand  # 40 ms that most users need not pay
+
+            doubt = f"Does {by_hand(self.endpoint)!r} answer?"
         raise EngineTimeoutError(
             f"{where(self.endpoint)} took longer than {seconds:g} s; the call was {stage.get()}. "
-            "Is the engine overloaded or hung? timeout= gives it more time"
+            f"{doubt} timeout= gives it more time"
         )
 
     async def _list(self, query: Query) -> list[ImageSummary]:

@@ -134,20 +134,22 @@ async def open_tls(stream: "SocketStream", endpoint: Endpoint) -> "SecureStream"
     name = endpoint.hostname.partition("%")[0].removesuffix(".")
     try:
         context = await anyio.to_thread.run_sync(ssl_context, endpoint)
-        tls = await TLSStream.wrap(
-            _Wire(stream),
-            server_side=False,
-            hostname=name,
-            ssl_context=context,
-            standard_compatible=False,
-        )
-    except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
-        stream.abort()
-        raise _error(exc, endpoint) from exc
+        tls = await _handshake(_Wire(stream), context, name, endpoint)
     except BaseException:
         stream.abort()
         raise
     return SecureStream(tls, stream, endpoint)
+
+
+async def _handshake(
+    wire: "_Wire", context: ssl.SSLContext, name: str, endpoint: Endpoint
+) -> TLSStream:
+    try:
+        return await TLSStream.wrap(
+            wire, server_side=False, hostname=name, ssl_context=context, standard_compatible=False
+        )
+    except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
+        raise _error(exc, endpoint) from exc
 
 
 class SecureStream(ByteStream):

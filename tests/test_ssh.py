@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import shlex
+import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -15,8 +17,14 @@ import anyio
 import pytest
 import sshd
 
+from docker_images import DockerClient
 from docker_images.endpoint import Endpoint
-from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
+from docker_images.errors import (
+    EndpointError,
+    EngineConnectionError,
+    EnginePermissionError,
+    EngineTimeoutError,
+)
 from docker_images.ssh import SSHStream, by_hand, open_ssh, ssh_argv, ssh_error
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
@@ -507,7 +515,149 @@ def server(dockerd: str) -> Iterator[sshd.Sshd]:
 
 @pytest.fixture
 def far(server: sshd.Sshd) -> Endpoint:
-    return at("127.0.0.1", user="root", port=server.port)
+    return Endpoint(
+        kind="ssh",
+        host=f"ssh://root@127.0.0.1:{server.port}",
+        hostname="127.0.0.1",
+        user="root",
+        port=server.port,
+        source="DOCKER_HOST",
+    )
+
+
+@pytest.fixture
+def ssh_on_path(
+    server: sshd.Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """Have `ssh` mean the client of our server; returns the file that its process ids go to."""
+
+    def use(key: str = "good", known_hosts: str = "known_hosts") -> Path:
+        ssh, *words = server.command(key, known_hosts)
+        script = tmp_path / "bin" / "ssh"
+        script.parent.mkdir()
+        script.write_text(
+            f"#!/bin/sh\necho $$ >> {tmp_path}/started\n"
+            f'exec {shlex.join([str(shutil.which(ssh)), *words])} "$@"\n'
+        )
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+        return tmp_path / "started"
+
+    return use
+
+
+def pids(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines()]
+
+
+FAILURES = [
+    pytest.param(
+        "stranger", "known_hosts", "", r"Permission denied \(publickey\).*ssh-add", id="key"
+    ),
+    pytest.param("good", "no_hosts", "", r"Host key verification failed.*accept it", id="unknown"),
+    pytest.param("good", "changed_hosts", "", r"HAS CHANGED.*ssh-keygen -R '\[127", id="changed"),
+    pytest.param("no-docker", "known_hosts", "", r"docker was not found", id="no docker"),
+    pytest.param(
+        "good", "known_hosts", "/nope.sock", r"no engine answers at the socket", id="path"
+    ),
+    pytest.param("chatty", "known_hosts", "", r"prints text.*'Welcome to vm'", id="chatty"),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
+class TestClient:
+    """`DockerClient(host="ssh://…")` in front of a real sshd and a real engine."""
+
+    async def test_lists_what_the_engine_has_call_after_call_over_one_ssh(
+        self, far: Endpoint, dockerd: str, ssh_on_path: Callable[..., Path]
+    ) -> None:
+        started = ssh_on_path()
+        async with DockerClient(host=dockerd) as near:
+            expected = await near.list_images(all=True)
+        async with DockerClient(host=far.host) as client:
+            for _ in range(3):
+                assert await client.list_images(all=True) == expected
+        assert expected
+        (pid,) = pids(started)
+        assert not exists(pid)
+
+    async def test_starts_an_ssh_for_each_of_the_calls_made_at_once(
+        self, far: Endpoint, ssh_on_path: Callable[..., Path]
+    ) -> None:
+        started = ssh_on_path()
+        async with DockerClient(host=far.host) as client:
+            await client.list_images()
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(client.list_images)
+        assert len(pids(started)) == 4
+        assert not any(exists(pid) for pid in pids(started))
+
+    async def test_heals_when_ssh_was_killed_between_two_calls(
+        self, far: Endpoint, ssh_on_path: Callable[..., Path]
+    ) -> None:
+        started = ssh_on_path()
+        async with DockerClient(host=far.host) as client:
+            expected = await client.list_images()
+            os.kill(pids(started)[0], signal.SIGKILL)
+            assert await client.list_images() == expected
+        assert len(pids(started)) == 2
+        assert not any(exists(pid) for pid in pids(started))
+
+    @pytest.mark.parametrize(("key", "known_hosts", "path", "says"), FAILURES)
+    async def test_says_why_it_failed(
+        self,
+        far: Endpoint,
+        ssh_on_path: Callable[..., Path],
+        key: str,
+        known_hosts: str,
+        path: str,
+        says: str,
+    ) -> None:
+        started = ssh_on_path(key, known_hosts)
+        async with DockerClient(host=far.host + path) as client:
+            with pytest.raises(EngineConnectionError, match=says) as caught:
+                await client.list_images()
+        assert str(caught.value).startswith(f"cannot connect to {far.host}{path} (")
+        (pid,) = pids(started)
+        assert not exists(pid)
+
+    async def test_leaves_a_server_that_hangs_when_the_deadline_passes(
+        self, far: Endpoint, ssh_on_path: Callable[..., Path]
+    ) -> None:
+        started = ssh_on_path("mute")
+        async with DockerClient(host=far.host, timeout=0.7) as client:
+            with pytest.raises(EngineTimeoutError) as caught:
+                await client.list_images()
+            (pid,) = pids(started)
+            assert not exists(pid)
+        by_hand = f"ssh -l root -p {far.port} -T -- 127.0.0.1 docker version"
+        assert f"Does {by_hand!r} answer?" in str(caught.value)
+
+    @pytest.mark.parametrize("after", [0.0, 0.05, 0.25])
+    async def test_leaves_nothing_when_it_is_cancelled(
+        self, far: Endpoint, ssh_on_path: Callable[..., Path], after: float
+    ) -> None:
+        ssh_on_path()
+        before = children()
+        async with DockerClient(host=far.host) as client:
+            with anyio.move_on_after(after):
+                await client.list_images()
+                await anyio.sleep_forever()
+            assert await client.list_images()
+        await until(lambda: children() <= before)
+
+
+def test_a_client_may_be_used_in_one_event_loop_after_the_other(
+    far: Endpoint, ssh_on_path: Callable[..., Path], anyio_backend: tuple[str, dict[str, Any]]
+) -> None:
+    started = ssh_on_path()
+    client = DockerClient(host=far.host)
+    name, options = anyio_backend
+    for _ in range(2):
+        assert anyio.run(client.list_images, backend=name, backend_options=options)
+        assert not any(exists(pid) for pid in pids(started))
 
 
 @pytest.mark.anyio
@@ -527,34 +677,6 @@ class TestRealServer:
         endpoint = at("127.0.0.1", user="root", port=server.port, path=str(path))
         async with await open_ssh(endpoint, server.command()) as stream:
             assert b"\r\nApi-Version: 1." in await ping(stream)
-
-    @pytest.mark.parametrize(
-        ("key", "known_hosts", "path", "says"),
-        [
-            pytest.param(
-                "stranger", "known_hosts", "", r"Permission denied \(publickey\).*ssh-add", id="key"
-            ),
-            pytest.param(
-                "good", "no_hosts", "", r"Host key verification failed.*accept it", id="unknown"
-            ),
-            pytest.param(
-                "good", "changed_hosts", "", r"HAS CHANGED.*ssh-keygen -R '\[127", id="changed"
-            ),
-            pytest.param("no-docker", "known_hosts", "", r"docker was not found", id="no docker"),
-            pytest.param(
-                "good", "known_hosts", "/nope.sock", r"no engine answers at the socket", id="path"
-            ),
-            pytest.param("chatty", "known_hosts", "", r"prints text.*'Welcome to vm'", id="chatty"),
-        ],
-    )
-    async def test_failures_say_why(
-        self, server: sshd.Sshd, key: str, known_hosts: str, path: str, says: str
-    ) -> None:
-        endpoint = at("127.0.0.1", user="root", port=server.port, path=path)
-        async with await open_ssh(endpoint, server.command(key, known_hosts)) as stream:
-            with pytest.raises(EngineConnectionError, match=says):
-                await ping(stream)
-        assert not exists(stream.pid)
 
     async def test_nothing_listening_says_so(self, server: sshd.Sshd) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -24,9 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from docker_images import DockerClient
 from docker_images.connect import SocketStream
 from docker_images.endpoint import TLS, Endpoint
-from docker_images.errors import EndpointError, EngineConnectionError
+from docker_images.errors import EndpointError, EngineConnectionError, EngineResponseError
 from docker_images.tls import SecureStream, explain, open_tls, ssl_context
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
@@ -413,41 +414,110 @@ def listens(port: int) -> bool:
     return True
 
 
-@pytest.mark.anyio
-class TestRealEngine:
-    async def test_answers_a_client_that_shows_a_certificate(
-        self, pki: Material, engine: int
-    ) -> None:
-        assert b"\r\nApi-Version: 1." in await ask(at(engine, pki.client))
+CertFolder = Callable[..., None]
 
-    async def test_answers_whom_verification_is_switched_off_for(
-        self, pki: Material, engine: int
-    ) -> None:
-        tls = TLS(ca=pki.other_ca, cert=pki.cert, key=pki.key, verify=False)
-        assert b"\r\nApi-Version: 1." in await ask(at(engine, tls))
+
+@pytest.fixture
+def cert_path(pki: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CertFolder:
+    """Fill a DOCKER_CERT_PATH from `pki`, by the names of its fields, and switch TLS on."""
+
+    def fill(ca: str = "ca", cert: str = "cert", key: str = "key", verify: bool = True) -> None:
+        for name, field in (("ca", ca), ("cert", cert), ("key", key)):
+            if field:
+                shutil.copyfile(getattr(pki, field), tmp_path / f"{name}.pem")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+        monkeypatch.setenv("DOCKER_TLS_VERIFY" if verify else "DOCKER_TLS", "1")
+        monkeypatch.delenv("DOCKER_TLS" if verify else "DOCKER_TLS_VERIFY", raising=False)
+
+    return fill
+
+
+@pytest.mark.anyio
+class TestClient:
+    """`DockerClient(host="tcp://…")` in front of a real `dockerd --tlsverify`."""
 
     @pytest.mark.parametrize(
-        ("given", "says"),
+        "given",
         [
-            pytest.param({"ca": "{other_ca}"}, "a CA that is not in {other_ca}", id="wrong CA"),
-            pytest.param({"ca": None}, "a CA that is not in the system's store", id="no CA"),
+            pytest.param({}, id="verified"),
+            pytest.param({"ca": "other_ca", "verify": False}, id="verification off"),
+        ],
+    )
+    async def test_lists_over_one_connection_after_another(
+        self, engine: int, cert_path: CertFolder, given: dict[str, Any]
+    ) -> None:
+        cert_path(**given)
+        async with DockerClient(host=f"tcp://127.0.0.1:{engine}") as client:
+            for _ in range(3):
+                assert await client.list_images() == []
+
+    @pytest.mark.parametrize(
+        ("given", "name", "says"),
+        [
             pytest.param(
-                {"cert": None, "key": None}, "it wants a client certificate", id="no certificate"
+                {"ca": "other_ca"}, "127.0.0.1", "a CA that is not in {ca}", id="wrong CA"
+            ),
+            pytest.param({}, "localhost", "its certificate is for another name", id="wrong name"),
+            pytest.param(
+                {"cert": "", "key": ""},
+                "127.0.0.1",
+                "it wants a client certificate",
+                id="no client certificate",
             ),
             pytest.param(
-                {"cert": "{other_cert}", "key": "{other_key}"},
-                "it refused the client certificate {other_cert}",
-                id="wrong certificate",
+                {"cert": "other_cert", "key": "other_key"},
+                "127.0.0.1",
+                "it refused the client certificate {cert}",
+                id="wrong client certificate",
             ),
         ],
     )
-    async def test_refusals_say_why(
-        self, pki: Material, engine: int, given: dict[str, str | None], says: str
+    async def test_says_why_it_failed(
+        self,
+        engine: int,
+        cert_path: CertFolder,
+        tmp_path: Path,
+        given: dict[str, str],
+        name: str,
+        says: str,
     ) -> None:
-        paths = pki._asdict()
-        parts = {k: v and v.format(**paths) for k, v in given.items()}
-        tls = TLS(**{"ca": pki.ca, "cert": pki.cert, "key": pki.key, **parts})
-        assert says.format(**paths) in await refusal(at(engine, tls))
+        cert_path(**given)
+        async with DockerClient(host=f"tcp://{name}:{engine}") as client:
+            with pytest.raises(EngineConnectionError) as caught:
+                await client.list_images()
+        assert str(caught.value).startswith(f"cannot connect to tcp://{name}:{engine} (")
+        assert says.format(ca=tmp_path / "ca.pem", cert=tmp_path / "cert.pem") in str(caught.value)
+
+    async def test_names_a_file_that_cannot_be_used(
+        self, engine: int, cert_path: CertFolder, tmp_path: Path
+    ) -> None:
+        cert_path(key="other_key")
+        async with DockerClient(host=f"tcp://127.0.0.1:{engine}") as client:
+            with pytest.raises(EndpointError, match=f"{tmp_path}/key.pem does not belong to"):
+                await client.list_images()
+
+    async def test_is_told_that_a_port_wants_tls(self, engine: int) -> None:
+        async with DockerClient(host=f"tcp://127.0.0.1:{engine}") as client:
+            with pytest.raises(EngineResponseError, match="this port wants TLS"):
+                await client.list_images()
+
+    async def test_says_that_a_port_does_not_speak_tls(self, cert_path: CertFolder) -> None:
+        def plain(connection: socket.socket) -> None:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        cert_path()
+        with serve(plain) as port:
+            async with DockerClient(host=f"tcp://127.0.0.1:{port}") as client:
+                with pytest.raises(EngineConnectionError, match="the port does not speak TLS"):
+                    await client.list_images()
+
+
+@pytest.mark.anyio
+class TestRealEngine:
+    async def test_is_not_trusted_by_the_system(self, pki: Material, engine: int) -> None:
+        tls = TLS(cert=pki.cert, key=pki.key)
+        assert "a CA that is not in the system's store" in await refusal(at(engine, tls))
 
     async def test_says_why_it_refuses_also_to_a_request_that_finds_it_gone(
         self, pki: Material, engine: int
