@@ -2,7 +2,7 @@
 
 The one place where foreign exceptions (the operating system's, anyio's, ssl's, httptools', and
 httpx's from a transport of the caller's) become errors of this library. Looks at the file system
-with `stat`, and at nothing else.
+to tell what is wrong with a socket, and which other engines there may be; connects to nothing.
 """
 
 import errno
@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 import httpx
 
+from docker_images.discover import socket_group, suggestions
 from docker_images.endpoint import Endpoint
 from docker_images.errors import (
     DockerImagesError,
@@ -25,7 +26,12 @@ from docker_images.errors import (
 from docker_images.http1 import HungUpError, ProtocolError
 from docker_images.text import printable
 
-__all__ = ["explain", "where"]
+__all__ = ["OTHERS", "explain", "where"]
+
+OTHERS = "; other engines on this machine: "
+"""What stands before the suggestions, in a message that ends with them."""
+
+MAX_OTHERS = 4
 
 
 def where(endpoint: Endpoint) -> str:
@@ -80,6 +86,7 @@ def _unix(error: OSError, at: str, endpoint: Endpoint) -> DockerImagesError:
             return EngineConnectionError(
                 f"no engine at {at}: there is no such socket; start the engine, "
                 "or name another one with host=, context=, DOCKER_HOST or DOCKER_CONTEXT"
+                f"{_others(endpoint)}"
             )
         case errno.ENOTDIR:
             return EngineConnectionError(
@@ -102,12 +109,33 @@ def _refused(at: str, endpoint: Endpoint) -> DockerImagesError:
         return EngineConnectionError(f"{at} is a file, not a socket; name the engine's socket")
     return EngineConnectionError(
         f"nobody listens on {at}: the socket is left over; start the engine "
-        "(for example: systemctl start docker)"
+        f"(for example: systemctl start docker){_others(endpoint)}"
     )
 
 
+def _others(endpoint: Endpoint) -> str:
+    """Suggestions, only for who named no engine: another one is never what was asked for."""
+    if endpoint.source != "default":
+        return ""
+    found = [line.rsplit("  (", 1)[0] for line in suggestions(tried=endpoint)]
+    if not found:
+        return ""
+    more = ", …" if len(found) > MAX_OTHERS else ""
+    return OTHERS + ", ".join(found[:MAX_OTHERS]) + more
+
+
 def _owner(endpoint: Endpoint) -> str:
-    return "this user may not open it; ask who owns it"
+    """Who may open the socket, and how to become one of them."""
+    group = socket_group(endpoint.path)
+    if group is None:
+        return "a folder on the way is closed to this user; run as the user the engine belongs to"
+    found = Path(endpoint.path).stat()
+    if found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
+        return "only the user it belongs to may open it; run as that user (for example: sudo)"
+    return (
+        f"it belongs to group {printable(group)}; add your user to it "
+        f"(sudo usermod -aG {printable(group)} $USER) and log in again"
+    )
 
 
 def _tcp(error: OSError, at: str) -> DockerImagesError:
