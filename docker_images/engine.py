@@ -55,9 +55,10 @@ class _Component(msgspec.Struct):
 
 
 class _Version(msgspec.Struct):
-    """What of `/version` stands in for missing headers."""
+    """What `/version` tells beyond the headers, and in place of missing ones."""
 
     api_version: str = msgspec.field(default="", name="ApiVersion")
+    min_api_version: str = msgspec.field(default="", name="MinAPIVersion")
     components: tuple[_Component, ...] | None = msgspec.field(default=None, name="Components")
 
 
@@ -112,6 +113,15 @@ class Engine:
             theirs, _ = await self._look_up("/version")
             info = msgspec.structs.replace(info, api_version=theirs)
         return info
+
+    async def oldest(self) -> ApiVersion | None:
+        """The oldest version the engine speaks, from `GET /version`; None where it does not say."""
+        response = await self._get(build_request(self.endpoint, "/version"))
+        body = await self._drain(response)
+        try:
+            return ApiVersion.parse(msgspec.json.decode(body, type=_Version).min_api_version)
+        except (ValueError, RecursionError):
+            return None
 
     async def _ask_pinned(
         self, pin: Pin, params: str, options: Collection[str]

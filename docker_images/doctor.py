@@ -1,0 +1,132 @@
+"""`docker-images doctor`: which engine is asked and why, and what is found there.
+
+Knows what is worth a line, and what counts as a failure. Other engines on the machine are named
+and never connected to. Refuses to know how a line is printed.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
+
+import anyio
+
+from docker_images.client import DockerClient
+from docker_images.discover import suggestions
+from docker_images.endpoint import Endpoint, explain
+from docker_images.engine import Engine
+from docker_images.errors import (
+    DockerImagesError,
+    EndpointError,
+    EngineConnectionError,
+    EngineTimeoutError,
+)
+from docker_images.failures import OTHERS
+from docker_images.transport import EngineTransport
+from docker_images.versions import NEWEST, OLDEST, ApiVersion, pin_in
+
+__all__ = ["Mark", "Tell", "examine"]
+
+Mark: TypeAlias = Literal["ok", "--", "! ", "!!"]
+"""Good, for information, odd, and what makes the examination fail."""
+
+Tell: TypeAlias = Callable[[Mark, str, str], None]
+"""Takes the mark, the name and the result of one check."""
+
+
+async def examine(
+    tell: Tell, env: Mapping[str, str], *, host: str | None, context: str | None, timeout: float
+) -> bool:
+    """Tell each finding as soon as there is one; returns whether images can be listed.
+
+    `timeout`, in seconds, is for each request. Raises `TypeError` and `ValueError` for arguments
+    that cannot be right.
+    """
+    client = DockerClient(host, context=context, timeout=timeout)
+    endpoint: Endpoint | None = None
+    found = False
+    try:
+        for source, value, won in explain(env, host, context):
+            name, _, place = source.partition(" of ")
+            place = f" in {place}" if place else ""
+            if won:
+                tell("ok", name, f"{value}{place}")
+            elif value and source == "default":
+                tell("--", name, value)
+            else:
+                tell("--", name, f"{value}{place}, passed over" if value else f"not set{place}")
+        endpoint = client.endpoint
+    except EndpointError as error:
+        tell("!!", "endpoint", str(error))
+    else:
+        tell("ok", "endpoint", _described(endpoint))
+        for warning in endpoint.warnings:
+            tell("! ", "configuration", warning)
+        async with client:
+            found = await _engine(tell, env, client, timeout)
+    for line in suggestions(env, endpoint):
+        tell("--", "other engine", line)
+    return found
+
+
+async def _engine(tell: Tell, env: Mapping[str, str], client: DockerClient, timeout: float) -> bool:
+    newest = None
+    try:
+        info = await client.ping()
+    except (EngineConnectionError, EngineTimeoutError) as error:
+        tell("!!", "engine", _brief(error))
+        return False
+    except DockerImagesError as error:
+        # A proxy may let nothing pass but the list.
+        tell("! ", "engine", _brief(error))
+    else:
+        newest = info.api_version
+        tell("ok", "engine", f"{info} on {info.os_type}" if info.os_type else str(info))
+    try:
+        images = await client.list_images()
+    except DockerImagesError as error:
+        tell("!!", "images", _brief(error))
+        return False
+    pin = pin_in(env)
+    how = f"pinned by {pin.source}" if pin else "negotiated"
+    there = _range(await _oldest(client.endpoint, timeout), newest)
+    here = _range(OLDEST, NEWEST)
+    tell("ok", "API versions", f"engine {there}, library {here}; {how}: {client.api_version}")
+    tell("ok", "images", str(len(images)))
+    return True
+
+
+async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:
+    transport = EngineTransport(endpoint)
+    try:
+        with anyio.move_on_after(timeout):
+            return await Engine(endpoint, transport, None).oldest()
+    except DockerImagesError:
+        pass  # the newest is known without it
+    finally:
+        await transport.aclose()
+    return None
+
+
+def _range(oldest: ApiVersion | None, newest: ApiVersion | None) -> str:
+    if newest is None:
+        return f"{oldest} and up" if oldest else "unknown"
+    return f"{oldest} to {newest}" if oldest else f"up to {newest}"
+
+
+def _described(endpoint: Endpoint) -> str:
+    parts = [endpoint.host]
+    if endpoint.tls is not None:
+        tls = endpoint.tls
+        trust = tls.ca or "the system's certificates"
+        parts.append(f"TLS verified with {trust}" if tls.verify else "TLS without verification")
+        if tls.cert:
+            parts.append(f"client certificate {tls.cert}")
+    elif endpoint.kind == "tcp":
+        parts.append("not encrypted")
+    if endpoint.headers:
+        parts.append("headers " + " ".join(name for name, _ in endpoint.headers))
+    return ", ".join(parts)
+
+
+def _brief(error: DockerImagesError) -> str:
+    """What an error says, without the other engines, which have lines of their own here."""
+    return str(error).partition(OTHERS)[0]
