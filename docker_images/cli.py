@@ -7,13 +7,14 @@ Refuses to know how a list is had. Nothing of an engine's text can steer a termi
 
 import argparse
 import json
+import logging
 import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -70,10 +71,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.command == "doctor":
-        return 0 if anyio.run(_doctor, options) else 1
+        with _logged_by(logging.NullHandler()):  # it tells the warnings itself
+            return 0 if anyio.run(_doctor, options) else 1
     write = _json if options.json else _json_lines if options.jsonl else _table(options)
-    write(anyio.run(_list, options))
+    with _logged_by(_Warnings(logging.WARNING)):
+        images = anyio.run(_list, options)
+    write(images)
     return 0
+
+
+class _Warnings(logging.Handler):
+    """Prints what the library warns of, such as a config.json that cannot be read."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(f"warning: {record.getMessage()}")
+
+
+@contextmanager
+def _logged_by(handler: logging.Handler) -> Iterator[None]:
+    log = logging.getLogger("docker_images")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 async def _list(options: argparse.Namespace) -> list[ImageSummary]:
@@ -83,8 +104,6 @@ async def _list(options: argparse.Namespace) -> list[ImageSummary]:
             host = (await stack.enter_async_context(_demo_engine())).host
         client = DockerClient(host, context=options.context, timeout=options.timeout)
         await stack.enter_async_context(client)
-        for warning in client.endpoint.warnings:
-            _say(f"warning: {warning}")
         return await client.list_images(
             all=options.all,
             dangling=options.dangling,

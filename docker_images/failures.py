@@ -126,11 +126,12 @@ def _others(endpoint: Endpoint) -> str:
 
 def _owner(endpoint: Endpoint) -> str:
     """Who may open the socket, and how to become one of them."""
-    group = socket_group(endpoint.path)
-    if group is None:
+    try:
+        found = Path(endpoint.path).stat()
+    except (OSError, ValueError):
         return "a folder on the way is closed to this user; run as the user the engine belongs to"
-    found = Path(endpoint.path).stat()
-    if found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
+    group = socket_group(endpoint.path)
+    if group is None or found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
         return "only the user it belongs to may open it; run as that user (for example: sudo)"
     return (
         f"it belongs to group {printable(group)}; add your user to it "

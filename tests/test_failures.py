@@ -1,0 +1,333 @@
+"""What each failure on the way to an engine means: its class, and what its message tells."""
+
+import errno
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from docker_images import DockerClient, resolve_endpoint
+from docker_images.endpoint import Endpoint
+from docker_images.errors import (
+    DockerImagesError,
+    EndpointError,
+    EngineConnectionError,
+    EnginePermissionError,
+    EngineTimeoutError,
+    ResponseFormatError,
+)
+from docker_images.failures import explain
+from docker_images.http1 import HungUpError, ProtocolError
+
+TCP = resolve_endpoint({}, host="tcp://engine.example:2375")
+UNIX = resolve_endpoint({}, host="unix:///run/engine.sock")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a path short enough for sockets, that every user may pass through."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="di") as name:
+        os.chmod(name, 0o711)
+        yield Path(name)
+
+
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "failure", "kind", "fact", "step"),
+    [
+        pytest.param(
+            *(UNIX, FileNotFoundError(errno.ENOENT, "x"), EngineConnectionError),
+            *("there is no such socket", "start the engine"),
+            id="no socket",
+        ),
+        pytest.param(
+            *(UNIX, NotADirectoryError(errno.ENOTDIR, "x"), EngineConnectionError),
+            *("part of the path is not a folder", "mend it"),
+            id="a file on the way",
+        ),
+        pytest.param(
+            *(UNIX, ConnectionRefusedError(errno.ECONNREFUSED, "x"), EngineConnectionError),
+            *("nobody listens", "start the engine"),
+            id="a socket left over",
+        ),
+        pytest.param(
+            *(UNIX, PermissionError(errno.EACCES, "x"), EnginePermissionError),
+            *("permission denied", "run as the user"),
+            id="no permission",
+        ),
+        pytest.param(
+            *(UNIX, PermissionError(errno.EPERM, "x"), EnginePermissionError),
+            *("permission denied", "run as the user"),
+            id="not permitted",
+        ),
+        pytest.param(
+            *(UNIX, ConnectionResetError(errno.ECONNRESET, "x"), EngineConnectionError),
+            *("broke the connection", "Try again"),
+            id="a unix socket reset",
+        ),
+        pytest.param(
+            *(UNIX, OSError(errno.EMFILE, "x"), EngineConnectionError),
+            *("too many open files", "ulimit -n"),
+            id="too many open files",
+        ),
+        pytest.param(
+            *(TCP, OSError(errno.ENFILE, "x"), EngineConnectionError),
+            *("too many open files", "ulimit -n"),
+            id="too many open files of all",
+        ),
+        pytest.param(
+            *(TCP, socket.gaierror(socket.EAI_NONAME, "Name not known"), EngineConnectionError),
+            *("cannot find", "check the name"),
+            id="a name that nobody knows",
+        ),
+        pytest.param(
+            *(TCP, ConnectionRefusedError(errno.ECONNREFUSED, "x"), EngineConnectionError),
+            *("nobody listens", "does the engine listen on tcp"),
+            id="a port that nobody listens on",
+        ),
+        pytest.param(
+            *(TCP, OSError(errno.EHOSTUNREACH, "No route to host"), EngineConnectionError),
+            *("No route to host", "check the network"),
+            id="no route",
+        ),
+        pytest.param(
+            *(TCP, BrokenPipeError(errno.EPIPE, "x"), EngineConnectionError),
+            *("broke the connection", "Try again"),
+            id="a broken pipe",
+        ),
+        pytest.param(
+            *(TCP, OSError(errno.EIO, "odd"), EngineConnectionError, "odd", "cannot talk to"),
+            id="an error that nobody foresaw",
+        ),
+        pytest.param(
+            *(TCP, ssl.SSLError(1, "odd"), EngineConnectionError, "odd", "TLS"),
+            id="TLS",
+        ),
+        pytest.param(
+            *(UNIX, HungUpError("x"), EngineConnectionError),
+            *("closed the connection", "Try again"),
+            id="a hang-up",
+        ),
+        pytest.param(
+            *(UNIX, ProtocolError("no \x1b[31mHTTP"), ResponseFormatError),
+            *("no �[31mHTTP", "is this the address of a Docker API?"),
+            id="not HTTP, with what a terminal would obey",
+        ),
+        pytest.param(
+            *(TCP, httpx.RemoteProtocolError("garbage"), ResponseFormatError),
+            *("garbage", "is this the address of a Docker API?"),
+            id="httpx: not HTTP",
+        ),
+        pytest.param(
+            *(TCP, httpx.DecodingError("garbage"), ResponseFormatError),
+            *("garbage", "is this the address of a Docker API?"),
+            id="httpx: not what it says it is",
+        ),
+        pytest.param(
+            *(TCP, httpx.ReadTimeout("slow"), EngineTimeoutError, "slow", "gave up waiting"),
+            id="httpx: timeout",
+        ),
+        pytest.param(
+            *(TCP, httpx.ConnectError(""), EngineConnectionError, "ConnectError", "cannot reach"),
+            id="httpx: an error without words",
+        ),
+        pytest.param(
+            *(TCP, httpx.InvalidURL("odd"), EngineConnectionError, "odd", "cannot reach"),
+            id="httpx: URL",
+        ),
+        pytest.param(
+            *(UNIX, anyio.BrokenResourceError(), EngineConnectionError),
+            *("broke", "try again"),
+            id="anyio: broken",
+        ),
+        pytest.param(
+            *(UNIX, anyio.ClosedResourceError(), EngineConnectionError),
+            *("broke", "try again"),
+            id="anyio: closed",
+        ),
+        pytest.param(
+            UNIX,
+            caused(anyio.BrokenResourceError(), ConnectionResetError(errno.ECONNRESET, "x")),
+            *(EngineConnectionError, "was the engine stopped or restarted", "Try again"),
+            id="anyio: broken by what it names",
+        ),
+    ],
+)
+def test_a_failure_becomes_one_error_with_address_source_fact_and_next_step(
+    endpoint: Endpoint, failure: Exception, kind: type[DockerImagesError], fact: str, step: str
+) -> None:
+    found = explain(failure, endpoint)
+
+    assert type(found) is kind
+    for part in (endpoint.host, "(host=)", fact, step):
+        assert part in str(found)
+    assert str(found).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "also"),
+    [
+        (EngineConnectionError, ConnectionError),
+        (EnginePermissionError, PermissionError),
+        (EnginePermissionError, EngineConnectionError),
+        (EngineTimeoutError, TimeoutError),
+    ],
+)
+def test_an_error_is_also_what_the_standard_library_calls_it(
+    kind: type[Exception], also: type[Exception]
+) -> None:
+    assert issubclass(kind, also)
+
+
+@pytest.mark.parametrize("error", [EndpointError("mine"), ZeroDivisionError("a bug")])
+def test_an_error_of_ours_and_an_unknown_one_come_back_as_they_are(error: Exception) -> None:
+    assert explain(error, UNIX) is error
+
+
+@pytest.mark.anyio
+async def test_what_is_no_socket_is_called_what_it_is(folder: Path) -> None:
+    (folder / "file").write_text("")
+    (folder / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "left-over"))
+    told = {
+        "missing": "there is no such socket",
+        "file/below": "a part of the path is not a folder",
+        "file": "is a file, not a socket",
+        "folder": "is a folder, not a socket",
+        "left-over": "nobody listens on",
+    }
+
+    for name, fact in told.items():
+        async with DockerClient(f"unix://{folder}/{name}") as client:
+            with pytest.raises(EngineConnectionError) as caught:
+                await client.list_images()
+        assert fact in str(caught.value)
+        assert f"unix://{folder}/{name} (host=)" in str(caught.value)
+
+
+# ── Other engines ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of another engine in this user's home."""
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    (folder / ".rd").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / ".rd/docker.sock"))
+        yield f"host='unix://{folder}/.rd/docker.sock'"
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ECONNREFUSED])
+def test_where_nobody_named_an_engine_the_others_are_suggested(other: str, number: int) -> None:
+    default = Endpoint("unix", "unix:///nowhere/d.sock", "default", path="/nowhere/d.sock")
+
+    message = str(explain(OSError(number, "x"), default))
+
+    assert "; other engines on this machine: " in message
+    assert other in message.partition("; other engines on this machine: ")[2]
+
+
+@pytest.mark.parametrize(
+    "source", ["host=", "DOCKER_HOST", "context 'x'", "context 'x' from DOCKER_CONTEXT"]
+)
+def test_who_named_an_engine_is_told_of_no_other(other: str, source: str) -> None:
+    named = Endpoint("unix", "unix:///nowhere/d.sock", source, path="/nowhere/d.sock")
+
+    assert other not in str(explain(OSError(errno.ENOENT, "x"), named))
+
+
+# ── Permissions: root is refused nothing, so another user asks ──────────────────────────────────
+
+ASK = """
+import grp, os, sys
+import anyio
+from docker_images import DockerClient
+
+async def nothing():
+    pass
+
+anyio.run(nothing, backend=sys.argv[2])  # imported while the files may be read
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+
+async def ask():
+    try:
+        await DockerClient(sys.argv[1]).list_images()
+    except PermissionError as error:
+        print(type(error).__name__, error)
+
+anyio.run(ask, backend=sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("owner", "mode", "folder_mode", "words"),
+    [
+        pytest.param(
+            *((0, 1), 0o660, 0o711),
+            "it belongs to group {group}; add your user to it "
+            "(sudo usermod -aG {group} $USER) and log in again",
+            id="a group that helps",
+        ),
+        pytest.param(
+            *((0, 0), 0o660, 0o711),
+            "only the user it belongs to may open it; run as that user",
+            id="root's own group",
+        ),
+        pytest.param(
+            *((0, 1), 0o600, 0o711),
+            "only the user it belongs to may open it; run as that user",
+            id="a group that may not open it either",
+        ),
+        pytest.param(
+            *((0, 1), 0o660, 0o700),
+            "a folder on the way is closed to this user; run as the user",
+            id="a closed folder",
+        ),
+    ],
+)
+def test_a_refused_permission_names_the_group_of_the_socket(
+    folder: Path,
+    anyio_backend: str,
+    owner: tuple[int, int],
+    mode: int,
+    folder_mode: int,
+    words: str,
+) -> None:
+    grp = pytest.importorskip("grp")
+    path = folder / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        os.chown(path, *owner)
+        os.chmod(path, mode)
+        os.chmod(folder, folder_mode)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", ASK, f"unix://{path}", anyio_backend],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env={**os.environ, "HOME": "/nowhere", "DOCKER_CONFIG": ""},
+        )
+
+    group = grp.getgrgid(owner[1]).gr_name
+    expected = f"permission denied on unix://{path} (host=): {words.format(group=group)}"
+    assert f"EnginePermissionError {expected}" in done.stdout
+    assert done.stderr == ""
