@@ -33,10 +33,11 @@ class Connection:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._begin()
 
     def _begin(self) -> None:
+        # It refers to us: only while an answer is read, so that no cycle keeps an idle socket open.
+        self._parser: HttpResponseParser | None = None
         self.status = 0  # until the head of the answer is complete
         self.headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
@@ -53,6 +54,7 @@ class Connection:
         Raises `HungUpError`, `ProtocolError`, and what the stream raises.
         """
         self._begin()
+        self._parser = HttpResponseParser(self)
         await self.stream.send(request)
         while not self.status:
             await self._read(65536)
@@ -78,7 +80,7 @@ class Connection:
         return self._done and self._keep_alive
 
     async def aclose(self) -> None:
-        self._parser = None  # it refers to us
+        self._parser = None
         await self.stream.aclose()
 
     async def _read(self, max_bytes: int) -> None:
@@ -102,6 +104,8 @@ class Connection:
             self._keep_alive = False
         if self._fault:
             raise ProtocolError(self._fault)
+        if self._done:
+            self._parser = None
         self._bodyless = 0 if self._body else self._bodyless + len(data)
         if self._bodyless > MAX_HEAD and not self._done:
             raise ProtocolError(f"more than {MAX_HEAD} bytes of headers, or of nothing")
@@ -125,10 +129,12 @@ class Connection:
         lengths, codings = [], []
         for name, value in self.headers:
             if len(name) == 14 and name.lower() == b"content-length":
-                lengths.append(value)
+                lengths.append(value.strip())
             elif len(name) == 17 and name.lower() == b"transfer-encoding":
-                codings.append(value)
-        if version not in ("1.1", "1.0"):
+                codings.append(value.strip())
+        if status < 100:
+            self._fault = f"it answers with the status {status:03}"
+        elif version not in ("1.1", "1.0"):
             self._fault = f"it answers in HTTP/{version}"
         elif len(lengths) + len(codings) > 1:
             self._fault = "it says twice how long its answer is"
