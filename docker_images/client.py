@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from docker_images.decode import ImageDecoder
 from docker_images.endpoint import Endpoint, check_arguments, resolve_endpoint
 from docker_images.engine import Engine
-from docker_images.errors import EngineTimeoutError, ResponseFormatError
+from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
 from docker_images.failures import explain, where
 from docker_images.models import ImageSummary
 from docker_images.normalise import OrderedImages, normalise
@@ -208,6 +208,8 @@ class DockerClient:
         **kwargs: P.kwargs,
     ) -> T:
         """Make a call under its deadline."""
+        if self._closed:
+            raise RuntimeError("this client is closed; make another one")
         seconds = self._timeout if timeout is ... else _seconds(timeout)
         stage.set("waiting for its turn")
         deadline = inf if seconds is None else anyio.current_time() + seconds
@@ -238,6 +240,8 @@ class DockerClient:
                 f"{where(self.endpoint)} answered with a list that cannot be read: "
                 f"{printable(reason)}"
             ) from error
+        except DockerImagesError:
+            raise
         except Exception as error:
             raise explain(error, self.endpoint) from error
         finally:
@@ -272,8 +276,6 @@ class DockerClient:
 
     def _find(self) -> Engine:
         """The engine that is asked, found at first use."""
-        if self._closed:
-            raise RuntimeError("this client is closed; make another one")
         if self._engine is None:
             pin = self._pin or pin_in(os.environ)
             if self._transport is not None:

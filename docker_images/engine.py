@@ -13,7 +13,12 @@ import httpx
 import msgspec
 
 from docker_images.endpoint import Endpoint
-from docker_images.errors import ApiVersionError, EngineResponseError, UnsupportedByEngineError
+from docker_images.errors import (
+    ApiVersionError,
+    DockerImagesError,
+    EngineResponseError,
+    UnsupportedByEngineError,
+)
 from docker_images.failures import explain, where
 from docker_images.loops import PerLoop
 from docker_images.models import ImageSummary
@@ -248,6 +253,8 @@ class Engine:
     async def _get(self, request: httpx.Request) -> httpx.Response:
         try:
             return await self.transport.handle_async_request(request)
+        except DockerImagesError:
+            raise
         except Exception as error:
             raise explain(error, self.endpoint) from error
 
@@ -284,6 +291,8 @@ class Engine:
                 said += data
                 if len(said) > MAX_ERROR_BODY:
                     break
+        except DockerImagesError:
+            raise
         except Exception as error:
             raise explain(error, self.endpoint) from error
         finally:

@@ -34,4 +34,7 @@ class PerLoop(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         """The values of all loops, also of those in other threads."""
-        return iter(list(self._values.values()))
+        # `keyrefs` copies in one go: another thread may be adding its own at this moment.
+        for loop in [ref() for ref in self._values.keyrefs()]:
+            if loop is not None and loop in self._values:
+                yield self._values[loop]

@@ -87,6 +87,11 @@ class _Error(msgspec.Struct):
     reason: str | None = None
 
 
+# In the page of a proxy, style sheets and tags are of no use to anybody. What has no end ends with
+# the text: looking for an end again from each beginning would take a hostile page minutes.
+_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)", re.IGNORECASE | re.DOTALL)
+
+
 def error_message(body: bytes) -> str:
     """What the body of a refusal says, from JSON of Docker or Podman, plain text, or HTML."""
     try:
@@ -94,8 +99,7 @@ def error_message(body: bytes) -> str:
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
         if text.lstrip()[:1] == "<":
-            # The page of a proxy: its style sheets and tags are of no use to anybody.
-            text = re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+            text = _MARKUP.sub(" ", text)
         return printable(text)
     said = error.message or error.cause or error.reason
     return printable(said or body.decode("utf-8", "replace"))

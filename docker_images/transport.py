@@ -12,6 +12,7 @@ import httpx
 
 from docker_images.connect import open_stream
 from docker_images.endpoint import Endpoint
+from docker_images.errors import DockerImagesError
 from docker_images.failures import explain
 from docker_images.http1 import Connection, HungUpError
 from docker_images.loops import PerLoop
@@ -57,6 +58,8 @@ class EngineTransport(httpx.AsyncBaseTransport):
             stage.set("connecting")
             connection = Connection(await open_stream(self.endpoint))
             return await self._exchange(connection, message, idle)
+        except DockerImagesError:
+            raise
         except Exception as error:
             raise explain(error, self.endpoint) from error
 
@@ -105,6 +108,8 @@ class _Body(httpx.AsyncByteStream):
         stage.set("reading the answer")
         try:
             data = await self._connection.read()
+        except DockerImagesError:
+            raise
         except Exception as error:
             raise explain(error, self._transport.endpoint) from error
         if not data:
