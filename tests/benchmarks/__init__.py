@@ -1,0 +1,1 @@
+"""How fast this library lists, against its peers. Run `python -m tests.benchmarks --help`."""

@@ -1,0 +1,229 @@
+"""What the figures are shown as: tables, the bounds they are held against, and the plot.
+
+Pure: it takes rows and returns or prints text.
+"""
+
+from html import escape
+from math import log10
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One figure of one client."""
+
+    measure: str
+    wire: str
+    images: int
+    metric: str
+    client: str
+    median: float
+    """Over the rounds; nanoseconds, bytes or a count."""
+    worst: float
+    ratio: tuple[float, float, float] | None
+    """Lower quartile, median and upper quartile of the ratios of each round to the baseline."""
+
+
+class Bound(NamedTuple):
+    """What must hold for `ours`."""
+
+    measure: str
+    metric: str
+    images: int
+    most: float
+    aim: float | None
+    wires: tuple[str, ...] = ("docker",)
+    paired: bool = True
+    """Whether the figure is a ratio to the baseline."""
+
+
+_BOTH = ("docker", "podman")
+BOUNDS = (
+    Bound("latency", "wall", 1, 0.75, 0.45, _BOTH),
+    Bound("latency", "wall", 100, 0.60, 0.38, _BOTH),
+    Bound("latency", "wall", 1000, 0.50, 0.35, _BOTH),
+    Bound("latency", "wall", 10_000, 0.45, 0.36, _BOTH),
+    Bound("latency", "wall", 50_000, 0.40, 0.25, _BOTH),
+    Bound("memory", "peak", 1000, 0.50, None, _BOTH),
+    Bound("memory", "peak", 10_000, 0.45, None, _BOTH),
+    Bound("memory", "peak", 50_000, 0.40, None, _BOTH),
+    Bound("gap", "longest", 1000, 3e6, 1.3e6, _BOTH, paired=False),
+    Bound("gap", "longest", 10_000, 3e6, 1.3e6, _BOTH, paired=False),
+    Bound("gap", "longest", 50_000, 3e6, 1.3e6, ("docker",), paired=False),
+    Bound("concurrent", "wall", 100, 0.6, 0.4),
+    Bound("fleet", "first", 20, 0.5, 0.3),
+    Bound("cold", "wall", 100, 0.65, 0.5),
+    Bound("calls", "calls", 1, 300, 180, paired=False),
+    Bound("engine", "cpu", 300, 0.5, 0.35),
+)
+
+_TITLES = {
+    "latency": "One call",
+    "memory": "Memory: growth of the peak during one call, in a fresh process",
+    "gap": "Event loop: the longest time in which no other task ran, during one call",
+    "cold": "Cold start: a new process lists once and ends",
+    "concurrent": "32 calls at once on one client",
+    "fleet": "200 endpoints, a client each, all at once",
+    "calls": "Function calls in one call",
+    "engine": "A real dockerd",
+}
+_METRICS = {
+    "wall": "latency",
+    "cpu": "CPU per call",
+    "first": "build the clients and list",
+    "warm": "list again",
+    "memory": "memory of the fleet",
+}
+
+
+def show(metric: str, value: float) -> str:
+    """A figure with its unit."""
+    if metric == "calls":
+        return f"{value:.0f}"
+    if metric in ("peak", "memory"):
+        return f"{value / 2**20:.1f} MiB"
+    if value < 1e6:
+        return f"{value / 1e3:.0f} µs"
+    return f"{value / 1e6:.{1 if value >= 1e8 else 2}f} ms"
+
+
+def print_tables(about: dict[str, Any], rows: list[Row], baseline: str) -> None:
+    """Markdown tables, one for each measure, wire and metric."""
+    versions = ", ".join(f"{name} {text}" for name, text in about["versions"].items())
+    print(f"{about['python']} on {about['machine']}; {versions}.")
+    print(f"Medians of {about['rounds']} rounds, × {baseline} in the same round [quartiles].")
+    for measure in dict.fromkeys(row.measure for row in rows):
+        print(f"\n## {_TITLES[measure]}")
+        of_measure = [row for row in rows if row.measure == measure]
+        for wire, metric in dict.fromkeys((row.wire, row.metric) for row in of_measure):
+            part = [row for row in of_measure if (row.wire, row.metric) == (wire, metric)]
+            sizes = sorted({row.images for row in part})
+            name = _METRICS.get(metric)
+            print(f"\n{', '.join(filter(None, (name, f'{wire} wire')))}\n")
+            print("| client |", " | ".join(f"N={size}" for size in sizes), "|")
+            print("|---" * (len(sizes) + 1) + "|")
+            for client in dict.fromkeys(row.client for row in part):
+                cells = {row.images: _cell(row) for row in part if row.client == client}
+                print(f"| {client} |", " | ".join(cells.get(size, "–") for size in sizes), "|")
+
+
+def _cell(row: Row) -> str:
+    text = show(row.metric, row.median)
+    if row.ratio is None:
+        return text
+    low, middle, high = row.ratio
+    spread = f" [{low:.2f}–{high:.2f}]" if low != high else ""
+    return f"{text} ×{middle:.2f}{spread}"
+
+
+def print_bounds(rows: list[Row], client: str = "ours") -> None:
+    """Where this library stands against what must hold."""
+    lines = []
+    for bound in BOUNDS:
+        for row in rows:
+            key = row.measure, row.metric, row.images, row.client
+            if key != (bound.measure, bound.metric, bound.images, client):
+                continue
+            if row.wire not in bound.wires or (bound.paired and row.ratio is None):
+                continue
+            value = row.ratio[1] if bound.paired and row.ratio else row.median
+
+            def text(figure: float | None, bound: Bound = bound) -> str:
+                if figure is None:
+                    return "–"
+                return f"×{figure:.2f}" if bound.paired else show(bound.metric, figure)
+
+            verdict = "MISSED" if value > bound.most else "holds"
+            if bound.aim is not None and value <= bound.aim:
+                verdict = "at the aim"
+            what = f"{bound.measure} {bound.metric}, {row.wire} wire"
+            limits = f"{text(bound.most)} | {text(bound.aim)}"
+            lines.append(f"| {what} | {bound.images} | {text(value)} | {limits} | {verdict} |")
+    if lines:
+        print(f"\n## {client}, against the bounds\n")
+        print("| measure | N | now | at most | aim | |\n|---|---|---|---|---|---|")
+        print("\n".join(lines))
+
+
+_STYLE = """<style>
+text { font: 12px system-ui, sans-serif; fill: #333 }
+.title { font-weight: 600; font-size: 13px }
+.axis, .grid { stroke: #888; stroke-width: 1 } .grid { stroke-opacity: .25 }
+path { fill: none; stroke-width: 1.5 } .ours { stroke-width: 3; font-weight: 700 }
+@media (prefers-color-scheme: dark) { text { fill: #ddd } }
+</style>"""
+_COLOURS = {
+    "ours": "#2a7de1",
+    "aiodocker": "#d1495b",
+    "aiohttp+msgspec": "#e08e0b",
+    "httpx+msgspec": "#8e5ea2",
+    "docker-py": "#3a9d6e",
+    "podman-py": "#9a6b4f",
+    "floor": "#888888",
+}
+
+
+def draw(rows: list[Row]) -> str:
+    """Two panels: latency relative to the baseline, and the longest gap of the event loop."""
+    latency, gap = (
+        [row for row in rows if (row.measure, row.wire, row.metric) == key]
+        for key in (("latency", "docker", "wall"), ("gap", "docker", "longest"))
+    )
+    left = _panel(
+        0,
+        "Time of one call, relative to aiodocker",
+        [(row.client, row.images, row.ratio[1]) for row in latency if row.ratio],
+        lambda value: f"×{value:g}",
+    )
+    right = _panel(
+        480,
+        "Longest time the event loop stood still",
+        [(row.client, row.images, row.median / 1e6) for row in gap],
+        lambda value: f"{value:g} ms",
+    )
+    size = 'width="960" height="340" viewBox="0 0 960 340"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{_STYLE}\n{left}{right}</svg>\n'
+
+
+def _panel(left: int, title: str, points: list[tuple[str, int, float]], unit: Any) -> str:
+    points = [point for point in points if point[0] in _COLOURS]
+    if not points:
+        return ""
+    sizes = sorted({size for _, size, _ in points})
+    steps = [step * 10.0**power for power in range(-3, 5) for step in (1, 2, 5)]
+    low = max((step for step in steps if step <= min(value for *_, value in points)), default=1e-3)
+    high = min((step for step in steps if step >= max(value for *_, value in points)), default=5e4)
+    width, top, bottom = 290, 40, 300
+
+    def across(size: int) -> float:
+        return left + 60 + width * sizes.index(size) / max(1, len(sizes) - 1)
+
+    def down(value: float) -> float:
+        return bottom - (bottom - top) * log10(value / low) / max(1e-9, log10(high / low))
+
+    parts = [f'<text class="title" x="{left + 60}" y="20">{escape(title)}</text>\n']
+    for step in steps:
+        if low <= step <= high:
+            line = f'x1="{left + 60}" x2="{left + 60 + width}" y1="{down(step):.1f}"'
+            parts.append(f'<line class="grid" {line} y2="{down(step):.1f}"/>')
+            place = f'x="{left + 52}" y="{down(step) + 4:.1f}" text-anchor="end"'
+            parts.append(f"<text {place}>{unit(step)}</text>\n")
+    for size in sizes:
+        label = f"{size:,}".replace(",", " ")
+        place = f'x="{across(size):.1f}" y="{bottom + 18}" text-anchor="middle"'
+        parts.append(f"<text {place}>{label}</text>\n")
+    parts.append(f'<text x="{left + 60 + width / 2}" y="{bottom + 36}" text-anchor="middle">')
+    parts.append("images</text>\n")
+    labels: list[tuple[float, str]] = []
+    for client in dict.fromkeys(name for name, *_ in points):
+        line = [(across(size), down(value)) for name, size, value in points if name == client]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line)
+        mark = ' class="ours"' if client == "ours" else ""
+        parts.append(f'<path{mark} d="{path}" stroke="{_COLOURS[client]}"/>\n')
+        labels.append((line[-1][1], client))
+    height = -1e9
+    for y, client in sorted(labels):
+        height = max(y, height + 14)  # names do not lie on each other
+        mark = ' class="ours"' if client == "ours" else ""
+        place = f'x="{left + 66 + width}" y="{height + 4:.1f}"'
+        parts.append(f'<text{mark} {place} style="fill:{_COLOURS[client]}">{client}</text>\n')
+    return "".join(parts)
