@@ -32,7 +32,7 @@ async def _aiohttp(path, manifests):
 
     from .plain import decoder
 
-    url = "http://docker/v1.55/images/json" + ("?manifests=1" if manifests else "")
+    url = "http://docker/images/json" + ("?manifests=1" if manifests else "")
     decode = decoder(manifests=manifests).decode
 
     async def call():
@@ -50,7 +50,7 @@ async def _httpx(path, manifests):
 
     from .plain import decoder
 
-    url = "http://docker/v1.55/images/json" + ("?manifests=1" if manifests else "")
+    url = "http://docker/images/json" + ("?manifests=1" if manifests else "")
     decode = decoder(manifests=manifests).decode
 
     async def call():
@@ -58,7 +58,9 @@ async def _httpx(path, manifests):
         response.raise_for_status()
         return decode(response.content)
 
-    async with httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as client:
+    # Without verify=False every transport reads the system's certificates, 20 to 50 ms.
+    transport = httpx.AsyncHTTPTransport(uds=path, verify=False)
+    async with httpx.AsyncClient(transport=transport) as client:
         yield call
 
 

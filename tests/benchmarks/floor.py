@@ -55,7 +55,7 @@ class Floor:
     def __init__(self, path, manifests):
         self._path, self._idle = path, []
         query = b"?manifests=1" if manifests else b""
-        self._request = b"GET /v1.55/images/json%s HTTP/1.1\r\nHost: docker\r\n\r\n" % query
+        self._request = b"GET /images/json%s HTTP/1.1\r\nHost: docker\r\n\r\n" % query
         self._decode = decoder(manifests=manifests).decode
 
     async def list(self):

@@ -71,7 +71,6 @@ _METRICS = {
     "cpu": "CPU per call",
     "first": "build the clients and list",
     "warm": "list again",
-    "memory": "memory of the fleet",
 }
 
 
@@ -79,7 +78,7 @@ def show(metric: str, value: float) -> str:
     """A figure with its unit."""
     if metric == "calls":
         return f"{value:.0f}"
-    if metric in ("peak", "memory"):
+    if metric == "peak":
         return f"{value / 2**20:.1f} MiB"
     if value < 1e6:
         return f"{value / 1e3:.0f} µs"
