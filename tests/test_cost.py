@@ -1,0 +1,213 @@
+"""What a call costs, in figures that no other load on the machine can move.
+
+Function calls, system calls, requests, installed distributions and imported modules. How long all
+of it takes is measured by `tests/benchmarks`.
+"""
+
+import re
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from packaging.requirements import Requirement
+
+from docker_images import DockerClient
+
+ROOT = Path(__file__).parents[1]
+
+IMAGE = (
+    b'{"Containers":1,"Created":1706933106,"Id":"sha256:'
+    + b"d7c68e24" * 8
+    + b'","Labels":{"maintainer":"ops","stage":"prod"},"ParentId":"","RepoDigests":[],'
+    b'"RepoTags":["demo/web:1.0","demo/web:latest"],"SharedSize":-1,"Size":4096}'
+)
+
+
+class Engine(socketserver.ThreadingUnixStreamServer):
+    """A dockerd that has `images` times the same image, and counts who comes and asks."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, path: str, images: int, newest: str) -> None:
+        self.images, self.newest = images, newest
+        self.connections = 0
+        self.requests: list[str] = []
+        super().__init__(path, _Handler)
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: Engine
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        while line := self.rfile.readline():
+            while self.rfile.readline() != b"\r\n":
+                pass
+            path = line.split()[1].decode()
+            self.server.requests.append(path)
+            self.connection.sendall(self.answer(path))
+
+    def answer(self, path: str) -> bytes:
+        version = re.match(r"/v1\.(\d+)/images/json$", path)
+        newest = int(self.server.newest.removeprefix("1."))
+        if version is None or int(version[1]) > newest:
+            status, body = b"400 Bad Request", b'{"message":"client version 1.55 is too new. '
+            body += b'Maximum supported API version is %s"}\n' % self.server.newest.encode()
+        else:
+            status, body = b"200 OK", b"[" + b",".join([IMAGE] * self.server.images) + b"]\n"
+        head = b"HTTP/1.1 %s\r\nApi-Version: %s\r\nContent-Type: application/json\r\n"
+        head += b"Docker-Experimental: false\r\nOstype: linux\r\nServer: Docker/29.6.0 (linux)\r\n"
+        head %= (status, self.server.newest.encode())
+        if len(body) < 2048:
+            return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
+        chunked = b"%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
+        return chunked % (head, len(body), body)
+
+
+@contextmanager
+def engine(images: int = 1, newest: str = "1.55") -> Iterator[tuple[Engine, str]]:
+    with tempfile.TemporaryDirectory(prefix="cost-", dir="/tmp") as folder:
+        path = f"{folder}/docker.sock"
+        with Engine(path, images, newest) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+            thread.start()
+            try:
+                yield server, f"unix://{path}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+
+def profiled(backend: str, images: int, calls: int) -> tuple[float, dict[str, float]]:
+    """Function calls and socket operations of one warm call, on average."""
+    functions = 0
+    operations: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, function: Any) -> None:
+        nonlocal functions
+        if event == "call":
+            functions += 1
+        elif event == "c_call":
+            functions += 1
+            if "socket" in type(getattr(function, "__self__", None)).__name__.lower():
+                operations[function.__name__] += 1
+
+    async def main(host: str) -> None:
+        async with DockerClient(host=host) as client:
+            for _ in range(3):
+                assert len(await client.list_images()) == images
+            sys.setprofile(count)
+            for _ in range(calls):
+                await client.list_images()
+            sys.setprofile(None)
+
+    with engine(images) as (server, host):
+        anyio.run(main, host, backend=backend)
+        assert server.connections == 1
+    return functions / calls, {name: number / calls for name, number in operations.items()}
+
+
+# Measured: asyncio ASYNCIO, trio TRIO. A little room is left for versions of Python and the loops.
+@pytest.mark.parametrize(("backend", "most"), [("asyncio", 300), ("trio", 500)])
+def test_a_call_for_one_image_makes_few_function_calls(backend: str, most: int) -> None:
+    functions, _ = profiled(backend, images=1, calls=30)
+    assert 20 < functions <= most
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_small_list_is_one_write_and_at_most_two_reads(backend: str) -> None:
+    _, operations = profiled(backend, images=1, calls=30)
+    assert operations.pop("send") == 1
+    reads = sum(operations.pop(name, 0) for name in ("recv", "recv_into"))
+    assert 1 <= reads <= 2  # the first may come too early
+    assert operations == {}  # no poll, no peek, no option set
+
+
+def test_a_large_list_is_read_in_large_pieces() -> None:
+    # 70 KiB in one write: the kernel hands it over in pieces of its own, 32 KiB and less.
+    _, operations = profiled("asyncio", images=300, calls=10)
+    assert sum(operations.get(name, 0) for name in ("recv", "recv_into")) <= 10
+
+
+@pytest.mark.parametrize(
+    ("newest", "first", "later"),
+    [
+        pytest.param("1.55", ["/v1.55/images/json"], "/v1.55/images/json", id="current"),
+        pytest.param("1.56", ["/v1.55/images/json"], "/v1.55/images/json", id="newer"),
+        pytest.param(
+            "1.41", ["/v1.55/images/json", "/v1.41/images/json"], "/v1.41/images/json", id="older"
+        ),
+    ],
+)
+def test_a_list_is_one_request_and_the_first_one_of_an_older_engine_two(
+    newest: str, first: list[str], later: str
+) -> None:
+    async def main(host: str) -> None:
+        async with DockerClient(host=host) as client:
+            await client.list_images()
+            assert server.requests == first
+            for _ in range(5):
+                await client.list_images()
+
+    with engine(newest=newest) as (server, host):
+        anyio.run(main, host)
+    assert server.requests == [*first, *[later] * 5]
+    assert server.connections == 1
+
+
+def test_pip_installs_at_most_ten_distributions() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = {project["name"]}
+    waiting = [Requirement(text) for text in project["dependencies"]]
+    while waiting:
+        requirement = waiting.pop()
+        extras = {"", *requirement.extras}
+        if requirement.marker and not any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras
+        ):
+            continue
+        name = requirement.name.lower().replace("_", "-")
+        if name not in found:
+            found.add(name)
+            waiting += [Requirement(text) for text in requires(name) or ()]
+    assert {"httpx", "msgspec", "anyio", "httptools"} <= found
+    assert len(found - {"sniffio"}) <= 10  # anyio before 4.12 needs sniffio too
+
+
+# What is not among our dependencies must not be imported; it is hidden as if it were not installed,
+# because httpx imports click and rich where they happen to be.
+HIDE_AND_IMPORT = """
+import sys
+hidden = {"click", "rich", "pygments", "trio", "uvloop", "socksio", "h2", "brotli", "zstandard"}
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hide())
+before = set(sys.modules)
+import docker_images
+print("\\n".join(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_the_import_loads_only_what_listing_needs() -> None:
+    words = [sys.executable, "-c", HIDE_AND_IMPORT]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    assert "docker_images.client" in modules
+    packages = {name.partition(".")[0] for name in modules}
+    never = {"trio", "uvloop", "rich", "httpcore", "h11", "argparse", "multiprocessing"}
+    assert not packages & never
+    assert len(modules) <= 400
