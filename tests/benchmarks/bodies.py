@@ -13,22 +13,24 @@ import msgspec
 WIRES = ("docker", "podman", "manifests")
 """dockerd with graph drivers; Podman; dockerd with the containerd store and `manifests=1`."""
 
+_PROSE = (
+    "A service that answers each question within a second, writes down what it did, "
+    "and tells the others when it cannot. It needs a database, a queue and a volume for its files, "
+    "and is built anew each night."
+)
 _LABELS = (
-    ("maintainer", ("ops", "Büro für Technik <buero@example.org>", "チーム <team@example.jp>")),
+    ("maintainer", ("ops", "NGINX Maintainers <nginx@example.com>", "Büro <buero@example.org>")),
     ("stage", ("prod", "test", "")),
     ("org.opencontainers.image.source", ("https://git.example.com/team/app",)),
     ("org.opencontainers.image.revision", ("5f70bf18a086007016e948b04aed3b82103a36be",)),
     ("org.opencontainers.image.created", ("2025-11-02T08:21:13Z", "2026-03-09T17:40:59.012Z")),
     ("org.opencontainers.image.version", ("24.04", "3.21.0-rc.1")),
-    ("org.opencontainers.image.title", ("web", "api ✓", 'the "worker"')),
+    ("org.opencontainers.image.title", ("web", "api ✓", 'the "worker"', "frontend", "database")),
+    ("org.opencontainers.image.description", (_PROSE, _PROSE, _PROSE, "サービス、" + _PROSE[:99])),
     ("org.opencontainers.image.licenses", ("Apache-2.0 AND MIT",)),
     ("com.docker.compose.project", ("shop", "monitoring")),
     ("com.docker.compose.service", ("db", "frontend")),
-    ("com.example.build.url", ("https://ci.example.com/job?id=1841&step=7",)),
-    (
-        "org.opencontainers.image.description",
-        ("A service, héllo, which does one thing & does it well ✓ " + "and writes it down " * 5,),
-    ),
+    ("com.example.build.url", ("https://ci.example.com/job/1841/artifacts",)),
     ("io.buildah.version", ("1.28.2", "1.41.0")),
 )
 
