@@ -5,6 +5,7 @@ of it takes is measured by `tests/benchmarks`.
 """
 
 import re
+import socket
 import socketserver
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def profiled(backend: str, images: int = 1) -> tuple[int, Counter[str]]:
     def count(frame: Any, event: str, function: Any) -> None:
         if event in ("call", "c_call"):
             functions[-1] += 1
-        if event == "c_call" and function.__name__ in SYSTEM_CALLS:
+        if event == "c_call" and function.__name__ in SYSTEM_CALLS and _is_of_a_socket(function):
             operations[-1][function.__name__] += 1
 
     async def main(host: str) -> None:
@@ -121,6 +122,10 @@ def profiled(backend: str, images: int = 1) -> tuple[int, Counter[str]]:
     names = {name for counter in operations for name in counter}
     middle = {name: median_low(counter[name] for counter in operations) for name in names}
     return median_low(functions), Counter(middle)
+
+
+def _is_of_a_socket(function: Any) -> bool:  # coroutines have a `send` too
+    return isinstance(function.__self__, socket.socket)
 
 
 SYSTEM_CALLS = {"send", "sendall", "sendmsg", "recv", "recv_into", "recvmsg", "connect"}
