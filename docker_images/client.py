@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf, isfinite
 from time import perf_counter
 from types import EllipsisType, TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, cast
 
 import anyio
 import httpx
@@ -229,8 +229,7 @@ class DockerClient:
     async def _list(self, query: Query) -> list[ImageSummary]:
         engine = self._find()
         response, version = await engine.ask(query.params, query.options)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        body = aiter(response.stream)
+        body = aiter(cast("httpx.AsyncByteStream", response.stream))
         try:
             images = await self._read(body, query)
         except ValueError as error:

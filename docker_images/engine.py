@@ -7,6 +7,7 @@ ask once more, and when an engine would ignore what is asked. What each version 
 
 import logging
 from collections.abc import Collection
+from typing import cast
 
 import anyio
 import httpx
@@ -87,7 +88,7 @@ class Engine:
     async def ask(
         self, params: str, options: Collection[str]
     ) -> tuple[httpx.Response, ApiVersion | None]:
-        """The answer to `GET /images/json?params`, and the version it is in as far as it tells.
+        """The answer to `GET /images/json?params`, and, where there are options, its version.
 
         It is a 200 that honours all options; anything else is an error. The body is not read yet,
         and the caller closes the response.
@@ -193,14 +194,16 @@ class Engine:
         asked: ApiVersion,
         options: Collection[str],
     ) -> ApiVersion | None:
-        """Let only a list pass that honours every option; returns the version it is in."""
+        """Let only a list pass that honours every option; with options, the version it is in."""
         if response.status_code != 200:
             raise await self._refusal(response)
-        podman = bool(options) and is_podman(response.headers)
-        if options and theirs is None and not podman:
-            theirs, podman = await self._look_up("/version")
-        if theirs and agree(theirs) is None:
+        if theirs is not None and self.version is None and self.pin is None:
             raise self._nothing_in_common(theirs, "")
+        if not options:
+            return None
+        podman = is_podman(response.headers)
+        if theirs is None and not podman:
+            theirs, podman = await self._look_up("/version")
         version = spoken(asked, theirs) if theirs else None
         for option in options:
             if podman:
@@ -284,8 +287,7 @@ class Engine:
     async def _drain(self, response: httpx.Response) -> bytes:
         """The beginning of a body, enough for what an engine has to say beside lists."""
         said = b""
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        body = aiter(response.stream)
+        body = aiter(cast("httpx.AsyncByteStream", response.stream))
         try:
             async for data in body:
                 said += data

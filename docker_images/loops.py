@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from anyio.lowlevel import current_token
 
-__all__ = ["PerLoop"]
+__all__ = ["OneForAll", "PerLoop"]
 
 T = TypeVar("T")
 
@@ -38,3 +38,18 @@ class PerLoop(Generic[T]):
         for loop in [ref() for ref in self._values.keyrefs()]:
             if loop is not None and loop in self._values:
                 yield self._values[loop]
+
+
+class OneForAll(Generic[T]):
+    """One value for all event loops, where nothing in it belongs to a loop."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._value = make()
+
+    def get(self) -> T:
+        """The value."""
+        return self._value
+
+    def __iter__(self) -> Iterator[T]:
+        """The only value."""
+        yield self._value

@@ -15,7 +15,7 @@ from docker_images.endpoint import Endpoint
 from docker_images.errors import DockerImagesError
 from docker_images.failures import explain
 from docker_images.http1 import Connection, HungUpError
-from docker_images.loops import PerLoop
+from docker_images.loops import OneForAll, PerLoop
 
 __all__ = ["EngineTransport", "close", "stage"]
 
@@ -34,7 +34,10 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._idle: PerLoop[list[Connection]] = PerLoop(list)
+        # A socket serves any event loop, one after the other; the pipes of ssh only their own.
+        self._idle: PerLoop[list[Connection]] | OneForAll[list[Connection]] = (
+            PerLoop(list) if endpoint.kind == "ssh" else OneForAll(list)
+        )
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -72,6 +75,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
         except BaseException:
             await connection.aclose()
             raise
+        stage.set("reading the answer")
         body = _Body(self, connection, idle)
         return httpx.Response(connection.status, headers=connection.headers, stream=body)
 
@@ -105,7 +109,6 @@ class _Body(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         if self._connection is None:
             raise StopAsyncIteration
-        stage.set("reading the answer")
         try:
             data = await self._connection.read()
         except DockerImagesError:
@@ -129,7 +132,7 @@ async def close(response: httpx.Response, body: AsyncIterator[bytes]) -> None:
 
     Other transports iterate by generators, and on trio a generator left half-way is a warning.
     """
-    if isinstance(body, _Body):
+    if type(body) is _Body:  # isinstance() of an abstract class takes three calls more
         await body.aclose()
         return
     if isinstance(body, AsyncGenerator):
