@@ -21,7 +21,7 @@ from docker_images.decode import ImageDecoder
 from docker_images.endpoint import Endpoint, check_arguments, resolve_endpoint
 from docker_images.engine import Engine
 from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
-from docker_images.failures import explain, where
+from docker_images.failures import FOREIGN, explain, where
 from docker_images.models import ImageSummary
 from docker_images.normalise import OrderedImages, normalise
 from docker_images.query import (
@@ -232,6 +232,10 @@ class DockerClient:
         body = aiter(cast("httpx.AsyncByteStream", response.stream))
         try:
             images = await self._read(body, query)
+        except DockerImagesError:
+            raise
+        except FOREIGN as error:
+            raise explain(error, self.endpoint) from error
         except ValueError as error:
             compressed = "content-encoding" in response.headers
             reason = "it is compressed, and nobody asked for that" if compressed else str(error)
@@ -239,10 +243,6 @@ class DockerClient:
                 f"{where(self.endpoint)} answered with a list that cannot be read: "
                 f"{printable(reason)}"
             ) from error
-        except DockerImagesError:
-            raise
-        except Exception as error:
-            raise explain(error, self.endpoint) from error
         finally:
             await close(response, body)
         if query.options:

@@ -20,7 +20,7 @@ from docker_images.errors import (
     EngineResponseError,
     UnsupportedByEngineError,
 )
-from docker_images.failures import explain, where
+from docker_images.failures import FOREIGN, explain, where
 from docker_images.loops import PerLoop
 from docker_images.models import ImageSummary
 from docker_images.request import build_request
@@ -258,7 +258,7 @@ class Engine:
             return await self.transport.handle_async_request(request)
         except DockerImagesError:
             raise
-        except Exception as error:
+        except FOREIGN as error:
             raise explain(error, self.endpoint) from error
 
     async def _look_up(self, *paths: str) -> tuple[ApiVersion | None, bool]:
@@ -295,7 +295,7 @@ class Engine:
                     break
         except DockerImagesError:
             raise
-        except Exception as error:
+        except FOREIGN as error:
             raise explain(error, self.endpoint) from error
         finally:
             await close(response, body)

@@ -26,12 +26,30 @@ from docker_images.errors import (
 from docker_images.http1 import HungUpError, ProtocolError
 from docker_images.text import printable
 
-__all__ = ["OTHERS", "explain", "where"]
+__all__ = ["FOREIGN", "OTHERS", "explain", "where"]
 
 OTHERS = "; other engines on this machine: "
 """What stands before the suggestions, in a message that ends with them."""
 
 MAX_OTHERS = 4
+
+FOREIGN = (
+    OSError,  # ssl's and socket's are of this class
+    UnicodeError,  # a name that idna cannot encode
+    HungUpError,
+    ProtocolError,
+    anyio.BrokenResourceError,
+    anyio.BusyResourceError,
+    anyio.ClosedResourceError,
+    anyio.EndOfStream,
+    anyio.IncompleteRead,
+    anyio.DelimiterNotFound,
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    httpx.StreamError,
+    ExceptionGroup,  # anyio's task groups, in a transport of the caller's
+)
+"""What the way to an engine may raise. Anything else is a mistake in a program, and stays."""
 
 
 def where(endpoint: Endpoint) -> str:
@@ -39,25 +57,32 @@ def where(endpoint: Endpoint) -> str:
     return f"{endpoint.host} ({endpoint.source})"
 
 
-def explain(error: Exception, endpoint: Endpoint) -> Exception:
-    """The error of this library that `error` is; an unknown one comes back as it is."""
+def explain(error: Exception, endpoint: Endpoint) -> DockerImagesError:
+    """The error of this library that a foreign one is."""
     at = where(endpoint)
     match error:
         case DockerImagesError():
             return error
+        case ExceptionGroup(exceptions=[Exception() as first, *_]):
+            return explain(first, endpoint)
         case ssl.SSLError():
             return EngineConnectionError(f"TLS with {at} failed: {error}")
-        case HungUpError():
+        case HungUpError() | anyio.EndOfStream() | anyio.IncompleteRead():
             return EngineConnectionError(
                 f"{at} closed the connection before its answer was complete; "
                 "was the engine stopped or restarted? Try again, or look at its log"
             )
-        case ProtocolError() | httpx.RemoteProtocolError() | httpx.DecodingError():
+        case (
+            ProtocolError()
+            | anyio.DelimiterNotFound()
+            | httpx.RemoteProtocolError()
+            | httpx.DecodingError()
+        ):
             return ResponseFormatError(
                 f"{at} does not answer as an engine does: {printable(str(error))}; "
                 "is this the address of a Docker API?"
             )
-        case httpx.TimeoutException():
+        case httpx.TimeoutException() | TimeoutError(errno=None):
             return EngineTimeoutError(f"{at}: the transport gave up waiting: {_words(error)}")
         case anyio.BrokenResourceError() | anyio.ClosedResourceError():
             cause = error.__cause__
@@ -68,10 +93,8 @@ def explain(error: Exception, endpoint: Endpoint) -> Exception:
             return _unix(error, at, endpoint)
         case OSError():
             return _tcp(error, at)
-        case httpx.HTTPError() | httpx.InvalidURL() | httpx.StreamError():
-            return EngineConnectionError(f"cannot reach {at}: {_words(error)}")
         case _:
-            return error
+            return EngineConnectionError(f"cannot reach {at}: {_words(error)}")
 
 
 def _words(error: Exception) -> str:

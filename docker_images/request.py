@@ -9,7 +9,7 @@ __all__ = ["build_request"]
 
 
 def build_request(endpoint: Endpoint, path: str, params: str = "") -> httpx.Request:
-    """`GET path?params` for an engine. Raises `EndpointError` for headers that cannot be sent."""
+    """`GET path?params` for an engine. Raises `EndpointError` for what cannot be sent."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "docker-images"}
     for name, value in endpoint.headers:
         if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
@@ -18,7 +18,12 @@ def build_request(endpoint: Endpoint, path: str, params: str = "") -> httpx.Requ
             raise EndpointError(f"HttpHeaders of config.json: the value of {name} cannot be sent")
         headers[name] = value
     url = f"{_origin(endpoint)}{endpoint.base_path}{path}"
-    return httpx.Request("GET", f"{url}?{params}" if params else url, headers=headers)
+    try:
+        return httpx.Request("GET", f"{url}?{params}" if params else url, headers=headers)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise EndpointError(
+            f"{endpoint.host} ({endpoint.source}) is no address: {error}"
+        ) from error
 
 
 def _origin(endpoint: Endpoint) -> str:

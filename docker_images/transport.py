@@ -13,7 +13,7 @@ import httpx
 from docker_images.connect import open_stream
 from docker_images.endpoint import Endpoint
 from docker_images.errors import DockerImagesError
-from docker_images.failures import explain
+from docker_images.failures import FOREIGN, explain
 from docker_images.http1 import Connection, HungUpError
 from docker_images.loops import OneForAll, PerLoop
 
@@ -63,7 +63,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
             return await self._exchange(connection, message, idle)
         except DockerImagesError:
             raise
-        except Exception as error:
+        except FOREIGN as error:
             raise explain(error, self.endpoint) from error
 
     async def _exchange(
@@ -113,7 +113,7 @@ class _Body(httpx.AsyncByteStream):
             data = await self._connection.read()
         except DockerImagesError:
             raise
-        except Exception as error:
+        except FOREIGN as error:
             raise explain(error, self._transport.endpoint) from error
         if not data:
             await self.aclose()

@@ -1,0 +1,257 @@
+"""An engine that says what a test wants it to say: raw bytes, on a socket, from a thread.
+
+Knows sockets and threads, and of HTTP only where a request ends. A script is a function that is
+called with each connection, in a thread of that connection, and does what a bad engine may do.
+"""
+
+import json
+import socket
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MiB = 2**20
+
+
+class Peer:
+    """One connection, seen from the engine."""
+
+    def __init__(self, server: "Server", sock: socket.socket, number: int) -> None:
+        self.server = server
+        self.number = number
+        """How many connections came before this one."""
+        self.socket = sock
+        self._received = b""
+
+    def request(self) -> bytes:
+        """The next request, `b""` when the client has closed."""
+        while b"\r\n\r\n" not in self._received:
+            try:
+                data = self.socket.recv(65536)
+            except OSError:
+                return b""
+            if not data:
+                return b""
+            self._received += data
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        self.server.requests.append(head)
+        return head
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def drip(self, data: bytes, pause: float = 0.02) -> None:
+        """Send byte by byte, until the client has had enough."""
+        for byte in data:
+            self.socket.sendall(bytes([byte]))
+            self.wait(pause)
+
+    def reset(self) -> None:
+        """Close with RST in place of FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def wait(self, seconds: float = 60) -> None:
+        """Do nothing, until the test is over."""
+        self.server.over.wait(seconds)
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the client has closed; waits a little for it."""
+        self.socket.settimeout(5)
+        try:
+            return self.socket.recv(1) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+
+Script = Callable[[Peer], None]
+
+
+class Server:
+    """What a test sees of its engine."""
+
+    def __init__(self, listener: socket.socket, host: str) -> None:
+        self.host = host
+        """The address, as `host=` takes it."""
+        self.listener = listener
+        self.over = threading.Event()
+        self.requests: list[bytes] = []
+        """The heads of all requests, in the order of their coming."""
+        self.connections = 0
+        """How many connections were ever made."""
+        self.open: set[socket.socket] = set()
+        """Connections that are open, as far as the engine knows."""
+        self.peak = 0
+        """How many connections were open at once."""
+        self._threads: list[threading.Thread] = []
+
+    def run(self, script: Script) -> None:
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            peer = Peer(self, sock, self.connections)
+            self.connections += 1
+            self.open.add(sock)
+            self.peak = max(self.peak, len(self.open))
+            thread = threading.Thread(target=self._serve, args=(script, peer), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, script: Script, peer: Peer) -> None:
+        with suppress(OSError):
+            script(peer)
+        self.open.discard(peer.socket)
+        peer.socket.close()
+
+    def hang_up(self) -> None:
+        """Close every connection, as an engine that ends."""
+        for sock in list(self.open):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.over.set()
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self.listener.close()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive(), "a script does not end"
+
+
+@contextmanager
+def serving(
+    script: Script, *, path: Path | None = None, tcp: bool = False, backlog: int = 4096
+) -> Iterator[Server]:
+    """An engine that follows `script`, on a unix socket (at `path`, if given) or on loopback."""
+    with tempfile.TemporaryDirectory(prefix="di-") as folder:
+        listener = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
+        if tcp:
+            listener.bind(("127.0.0.1", 0))
+            host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        else:
+            path = path or Path(folder) / "engine.sock"
+            path.unlink(missing_ok=True)
+            listener.bind(str(path))
+            host = f"unix://{path}"
+        listener.listen(backlog)
+        server = Server(listener, host)
+        accepting = threading.Thread(target=server.run, args=(script,), daemon=True)
+        accepting.start()
+        try:
+            yield server
+        finally:
+            server.close()
+            accepting.join(10)
+
+
+def answering(*answers: bytes, close: bool = False) -> Script:
+    """Answers request by request on each connection, the last one for ever; then maybe closes."""
+
+    def script(peer: Peer) -> None:
+        left = list(answers)
+        while peer.request():
+            peer.send(left[0])
+            if len(left) > 1:
+                left.pop(0)
+            elif close:
+                return
+
+    return script
+
+
+# ── What a good engine would say ────────────────────────────────────────────────────────────────
+
+
+def answer(
+    body: bytes,
+    status: str = "200 OK",
+    headers: Mapping[str, str] | None = None,
+    *,
+    chunks: int | None = None,
+) -> bytes:
+    """An answer as dockerd writes it; with `chunks`, in chunks of so many bytes."""
+    lines = {"Api-Version": "1.55", "Content-Type": "application/json", **(headers or {})}
+    if chunks is None:
+        lines.setdefault("Content-Length", str(len(body)))
+    else:
+        lines["Transfer-Encoding"] = "chunked"
+        parts = [body[n : n + chunks] for n in range(0, len(body), chunks)]
+        body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in [*parts, b""])
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode("latin-1") + body
+
+
+def images(count: int, **more: object) -> bytes:
+    """A list of `count` images, newest first, as Docker writes it."""
+    return json.dumps(
+        [
+            {
+                "Id": f"sha256:{count - n:064x}",
+                "RepoTags": [f"demo/image:{count - n}"],
+                "Created": 1_700_000_000 + count - n,
+                "Size": 1000 + n,
+                **more,
+            }
+            for n in range(count)
+        ],
+        separators=(",", ":"),
+    ).encode()
+
+
+def ids(count: int) -> list[str]:
+    """The ids of `images(count)`, in order."""
+    return [f"sha256:{count - n:064x}" for n in range(count)]
+
+
+LIST = answer(images(3))
+"""Three images from an engine with the newest API version."""
+OLD = answer(
+    b'{"message":"client version 1.55 is too new. Maximum supported API version is 1.41"}',
+    "400 Bad Request",
+    {"Api-Version": "1.41"},
+)
+"""The refusal of a Docker 20.10."""
+
+
+def docker(version: str, count: int = 3) -> Script:
+    """An engine of an API version that refuses newer ones, as Docker does since 17.11."""
+    minor = int(version.partition(".")[2])
+
+    def script(peer: Peer) -> None:
+        while request := peer.request():
+            asked = int(request.split(b"/v1.")[1].split(b"/")[0])
+            if asked > minor:
+                peer.send(OLD.replace(b"1.41", version.encode()))
+            else:
+                peer.send(answer(images(count), headers={"Api-Version": version}))
+
+    return script
+
+
+# ── What tests count ────────────────────────────────────────────────────────────────────────────
+
+
+def descriptors() -> int:
+    """How many file descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def until(condition: Callable[[], bool], seconds: float = 5) -> bool:
+    """Whether the condition comes true in time, for what another thread has to see first."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
