@@ -4,6 +4,7 @@ Knows which connection to use, when to try once more, and when to close. Refuses
 asked and what the answer means.
 """
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import ContextVar
 
@@ -13,13 +14,15 @@ import httpx
 from docker_images.connect import open_stream
 from docker_images.endpoint import Endpoint
 from docker_images.errors import DockerImagesError
-from docker_images.failures import FOREIGN, explain
+from docker_images.failures import FOREIGN, explain, where
 from docker_images.http1 import Connection, HungUpError
 from docker_images.loops import OneForAll, PerLoop
 
 __all__ = ["EngineTransport", "close", "stage"]
 
 MAX_IDLE = 10
+
+_log = logging.getLogger("docker_images")
 
 stage: ContextVar[str] = ContextVar("stage", default="waiting for its turn")
 """What the running call is doing, for the text of a timeout."""
@@ -46,8 +49,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
             message = request.extensions["message"] = _serialise(request)
         idle = self._idle.get()
         try:
-            while idle:
-                connection = idle.pop()
+            while connection := _pop(idle):
                 if connection.stream.is_stale():
                     await connection.aclose()
                     continue
@@ -57,8 +59,10 @@ class EngineTransport(httpx.AsyncBaseTransport):
                     # It died while idle: a GET may be sent again, as Go's client does.
                     if not connection.is_silent:
                         raise
+                    _log.debug("%s closed an idle connection", where(self.endpoint))
                     break
             stage.set("connecting")
+            _log.debug("connecting to %s", where(self.endpoint))
             connection = Connection(await open_stream(self.endpoint))
             return await self._exchange(connection, message, idle)
         except DockerImagesError:
@@ -89,8 +93,8 @@ class EngineTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         self._closed = True
         for idle in self._idle:
-            while idle:
-                await idle.pop().aclose()
+            while connection := _pop(idle):
+                await connection.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
@@ -138,6 +142,13 @@ async def close(response: httpx.Response, body: AsyncIterator[bytes]) -> None:
     if isinstance(body, AsyncGenerator):
         await body.aclose()
     await response.aclose()
+
+
+def _pop(idle: list[Connection]) -> Connection | None:
+    try:
+        return idle.pop()
+    except IndexError:  # and not a look before: another thread may be closing the client
+        return None
 
 
 def _serialise(request: httpx.Request) -> bytes:
