@@ -290,7 +290,7 @@ class DockerClient:
                 endpoint = resolve_endpoint(host=self._host, context=self._context)
                 for warning in endpoint.warnings:
                     _log.warning("%s", warning)
-                self._engine = Engine(endpoint, EngineTransport(endpoint), pin)
+                self._engine = Engine(endpoint, EngineTransport(endpoint, self._max_response_bytes), pin)
         return self._engine
 
 

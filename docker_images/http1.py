@@ -31,8 +31,9 @@ class Connection:
     The methods `on_…` are called by the parser; none raises, since llhttp would wrap the exception.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, max_body: int) -> None:
         self.stream = stream
+        self._max_body = max_body
         self._begin()
 
     def _begin(self) -> None:
@@ -126,7 +127,8 @@ class Connection:
             return  # not asked for, or interim
         self.status = status
         version = self._parser.get_http_version()
-        lengths, codings = [], []
+        lengths: list[bytes] = []
+        codings: list[bytes] = []
         for name, value in self.headers:
             if len(name) == 14 and name.lower() == b"content-length":
                 lengths.append(value.strip())
@@ -142,6 +144,8 @@ class Connection:
             self._fault = f"it uses the transfer encoding {codings[0][:40]!r}"
         elif lengths and (not lengths[0].isdigit() or len(lengths[0]) > 18):
             self._fault = f"it gives the length {lengths[0][:40]!r}"
+        elif lengths and int(lengths[0]) > self._max_body:
+            self._fault = f"it announces more than max_response_bytes={self._max_body}"
         self._framed = bool(lengths or codings) or status in (204, 304)
         self._keep_alive = self._framed and self._parser.should_keep_alive()
 

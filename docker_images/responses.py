@@ -63,12 +63,15 @@ def is_podman(headers: Mapping[str, str]) -> bool:
 
 
 def told_version(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """`Api-Version` as it stands there; `b""` where a proxy or an old engine does not tell.
+    """`Api-Version` as it stands there; `b""` where a proxy or an old engine does not tell."""
+    return _find(headers, b"api-version")
 
-    Over raw headers: `httpx.Headers` takes 40 function calls to find the same, on every call.
-    """
+
+def _find(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> bytes:
+    # Over raw headers: `httpx.Headers` takes 40 function calls to find the same, on every call.
+    size = len(wanted)
     for name, value in headers:
-        if len(name) == 11 and name.lower() == b"api-version":
+        if len(name) == size and name.lower() == wanted:
             return value
     return b""
 

@@ -35,8 +35,9 @@ class EngineTransport(httpx.AsyncBaseTransport):
     of httpcore's, which loses connections when calls are cancelled, and a third of its time.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, max_response_bytes: int) -> None:
         self.endpoint = endpoint
+        self._max_response_bytes = max_response_bytes
         # A socket serves any event loop, one after the other; the pipes of ssh only their own.
         self._idle: PerLoop[list[Connection]] | OneForAll[list[Connection]] = (
             PerLoop(list) if endpoint.kind == "ssh" else OneForAll(list)
@@ -63,7 +64,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
                     break
             stage.set("connecting")
             _log.debug("connecting to %s", where(self.endpoint))
-            connection = Connection(await open_stream(self.endpoint))
+            connection = Connection(await open_stream(self.endpoint), self._max_response_bytes)
             return await self._exchange(connection, message, idle)
         except DockerImagesError:
             raise
