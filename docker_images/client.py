@@ -34,7 +34,7 @@ from docker_images.query import (
 )
 from docker_images.responses import EngineInfo
 from docker_images.text import printable
-from docker_images.transport import EngineTransport, close, stage
+from docker_images.transport import MAX_RESPONSE_BYTES, EngineTransport, close, stage
 from docker_images.versions import ApiVersion, Pin, pin_in
 
 __all__ = ["DockerClient"]
@@ -74,7 +74,7 @@ class DockerClient:
         context: str | None = None,
         api_version: str | ApiVersion | None = None,
         timeout: float | None = 60.0,
-        max_response_bytes: int = 512 * 2**20,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         check_arguments(host, context)
@@ -290,7 +290,9 @@ class DockerClient:
                 endpoint = resolve_endpoint(host=self._host, context=self._context)
                 for warning in endpoint.warnings:
                     _log.warning("%s", warning)
-                self._engine = Engine(endpoint, EngineTransport(endpoint, self._max_response_bytes), pin)
+                self._engine = Engine(
+                    endpoint, EngineTransport(endpoint, self._max_response_bytes), pin
+                )
         return self._engine
 
 

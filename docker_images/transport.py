@@ -18,9 +18,10 @@ from docker_images.failures import FOREIGN, explain, where
 from docker_images.http1 import Connection, HungUpError
 from docker_images.loops import OneForAll, PerLoop
 
-__all__ = ["EngineTransport", "close", "stage"]
+__all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "close", "stage"]
 
 MAX_IDLE = 10
+MAX_RESPONSE_BYTES = 512 * 2**20
 
 _log = logging.getLogger("docker_images")
 
@@ -35,7 +36,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
     of httpcore's, which loses connections when calls are cancelled, and a third of its time.
     """
 
-    def __init__(self, endpoint: Endpoint, max_response_bytes: int) -> None:
+    def __init__(self, endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self.endpoint = endpoint
         self._max_response_bytes = max_response_bytes
         # A socket serves any event loop, one after the other; the pipes of ssh only their own.
