@@ -69,7 +69,8 @@ class OrderedImages:
         """Take over a slice."""
         if not images:
             return
-        _sort(images)
+        if len(images) > 1:
+            _sort(images)
         if self._images:
             before, after = self._images[-1].created, images[0].created
             if before < after:
