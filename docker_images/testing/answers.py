@@ -173,7 +173,7 @@ def _error(shape: Shape, version: Version, refused: RefusedError) -> Answer:
 
 def _version_body(shape: Shape) -> dict[str, Any]:
     api, oldest = version_text(shape.api), version_text(shape.oldest)
-    body = {**shape.version, "ApiVersion": api, "MinAPIVersion": oldest}
+    body: dict[str, Any] = {**shape.version, "ApiVersion": api, "MinAPIVersion": oldest}
     if shape.store != "podman":
         engine, *others = body["Components"]
         details = {**engine["Details"], "ApiVersion": api, "MinAPIVersion": oldest}

@@ -7,8 +7,9 @@ Pure. Both dialects are here, as each engine's own code has them: moby's
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -133,41 +134,57 @@ def _docker_parse(shape: Shape, text: str) -> Filters:
         return {}
     try:
         given = _go_json(text)
-        if isinstance(given, dict):
-            values = list(given.values())
-            if all(_is_list_of_text(value) for value in values) and values:
-                return {key: dict.fromkeys(value, True) for key, value in given.items()}
-        return _map_of_maps(given)
+        try:
+            return _maps(given)
+        except ValueError as first:
+            with suppress(ValueError):
+                lists = _lists(given)
+                return {key: dict.fromkeys(values, True) for key, values in lists.items()}
+            raise first
     except ValueError as error:
         if shape.old_filters:
             raise RefusedError(500, str(error)) from None
         raise RefusedError(400, "invalid filter") from None
 
 
-def _map_of_maps(given: Any) -> Filters:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise ValueError(_unfit(given, "map[string]map[string]bool"))
+def _maps(given: object) -> Filters:
+    """What Go decodes into a `map[string]map[string]bool`, or a `ValueError` with its text."""
     filters: Filters = {}
-    for key, value in given.items():
-        if not isinstance(value, dict):
-            raise ValueError(_unfit(value, "map[string]bool"))
-        for one in value.values():
-            if not isinstance(one, bool):
-                raise ValueError(_unfit(one, "bool"))
-        filters[key] = value
+    for key, value in _object(given, "map[string]map[string]bool").items():
+        filters[key] = {}
+        for one, yes in _object(value, "map[string]bool").items():
+            if not isinstance(yes, bool):
+                raise _unfit(yes, "bool")
+            filters[key][one] = yes
     return filters
 
 
-def _is_list_of_text(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _lists(given: object) -> dict[str, list[str]]:
+    """What Go decodes into a `map[string][]string`, or a `ValueError` with its text."""
+    filters: dict[str, list[str]] = {}
+    for key, value in _object(given, "map[string][]string").items():
+        if not isinstance(value, list):
+            raise _unfit(value, "[]string")
+        filters[key] = []
+        for one in cast("list[object]", value):
+            if not isinstance(one, str):
+                raise _unfit(one, "string")
+            filters[key].append(one)
+    return filters
 
 
-def _unfit(value: object, wanted: str) -> str:
-    kinds = {dict: "object", list: "array", str: "string", bool: "bool", int: "number"}
+def _object(value: object, wanted: str) -> dict[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _unfit(value, wanted)
+    return cast("dict[str, object]", value)
+
+
+def _unfit(value: object, wanted: str) -> ValueError:
+    kinds: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "bool"}
     kind = kinds.get(type(value), "number")
-    return f"json: cannot unmarshal {kind} into Go value of type {wanted}"
+    return ValueError(f"json: cannot unmarshal {kind} into Go value of type {wanted}")
 
 
 def _go_json(text: str) -> Any:
@@ -385,21 +402,11 @@ def _podman_parse(text: str | None) -> list[str]:
         return []
     try:
         given = _go_json(text)
-        if isinstance(given, dict):
-            values = given.values()
-            if all(isinstance(v, dict) for v in values):
-                filters = _map_of_maps(given)
-                return [f"{k}={v}" for k, held in filters.items() for v, yes in held.items() if yes]
-            for value in values:
-                if not isinstance(value, list):
-                    raise ValueError(_unfit(value, "[]string"))
-                for one in value:
-                    if not isinstance(one, str):
-                        raise ValueError(_unfit(one, "string"))
-            return ["=".join((key, *value)) for key, value in given.items()]
-        if given is None:
-            return []
-        raise ValueError(_unfit(given, "map[string][]string"))
+        try:
+            maps = _maps(given).items()
+            return [f"{key}={one}" for key, values in maps for one, yes in values.items() if yes]
+        except ValueError:
+            return ["=".join((key, *values)) for key, values in _lists(given).items()]
     except ValueError as error:
         raise RefusedError(500, str(error)) from None
 

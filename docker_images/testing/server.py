@@ -9,11 +9,12 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
 import anyio.abc
@@ -181,7 +182,7 @@ class FakeEngine:
             self._portal.call(function)
 
     @asynccontextmanager
-    async def _serve(self) -> AsyncIterator[None]:
+    async def _serve(self) -> AsyncGenerator[None]:
         self._unknown, self._failure = [], None
         with tempfile.TemporaryDirectory(prefix="fake-", dir=_short_folder()) as folder:
             # Other users may reach the socket and be refused there, not at the folder.
@@ -393,18 +394,13 @@ def _written(http: h11.Connection, given: Answer, chunk: int | None, bare: bool)
         headers.append(("Content-Length", str(len(given.body))))
     else:
         headers.append(("Transfer-Encoding", "chunked"))
-    head = h11.Response(status_code=given.status, headers=headers, reason=_reason(given.status))
+    reason = HTTPStatus(given.status).phrase.encode()
+    head = h11.Response(status_code=given.status, headers=headers, reason=reason)
     body = b"" if bare else given.body
     size = chunk or len(body) or 1
     pieces = [body[at : at + size] for at in range(0, len(body), size)]
-    events: list[Any] = [head, *(h11.Data(data=piece) for piece in pieces), h11.EndOfMessage()]
-    return [http.send(event) or b"" for event in events]
-
-
-def _reason(status: int) -> bytes:
-    names = {200: b"OK", 400: b"Bad Request", 403: b"Forbidden", 404: b"Not Found"}
-    names |= {405: b"Method Not Allowed", 500: b"Internal Server Error"}
-    return names.get(status, b"")
+    events: list[h11.Event] = [head, *(h11.Data(data=piece) for piece in pieces)]
+    return [http.send(event) or b"" for event in (*events, h11.EndOfMessage())]
 
 
 async def _act(
