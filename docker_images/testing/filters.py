@@ -46,6 +46,9 @@ def go_match(pattern: str, name: str) -> bool:
 _CLASS = re.compile(r"\[(\^?)((?:(?:\\.|[^]\\-])(?:-(?:\\.|[^]\\-]))?)+)\]", re.DOTALL)
 
 
+_RANGE = re.compile(r"(\\.|[^]\\-])(?:-(\\.|[^]\\-]))?", re.DOTALL)
+
+
 def _translated(pattern: str) -> str:
     bad = ValueError("syntax error in pattern")
     out: list[str] = []
@@ -66,8 +69,9 @@ def _translated(pattern: str) -> str:
             found = _CLASS.match(pattern, at - 1)
             if found is None:
                 raise bad
-            body = re.sub(r"\\?([^-])", lambda one: re.escape(one[1]), found[2])
-            out.append(f"(?!/)[{found[1]}{body}]" if found[1] else f"[{body}]")
+            ends = [(low[-1], (high or low)[-1]) for low, high in _RANGE.findall(found[2])]
+            ranges = [f"{re.escape(low)}-{re.escape(high)}" for low, high in ends if low <= high]
+            out.append(f"[{found[1]}{''.join(ranges)}]" if ranges else "." if found[1] else "(?!)")
             at = found.end()
         else:
             out.append(re.escape(char))
