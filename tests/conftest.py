@@ -1,5 +1,6 @@
 """What all tests share: the event loops they run on, and real engines where there are any."""
 
+import importlib.metadata
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +8,12 @@ from pathlib import Path
 import engines
 import pytest
 
-# Found by its entry point where the library is installed; the same module then.
-pytest_plugins = ["pytest_docker_images"]
+# Where the library is installed pytest has found its plugin already, and takes it only once.
+INSTALLED = any(
+    point.value == "pytest_docker_images"
+    for point in importlib.metadata.entry_points(group="pytest11")
+)
+pytest_plugins = [] if INSTALLED else ["pytest_docker_images"]
 
 
 @pytest.fixture(params=["asyncio", "trio"])
