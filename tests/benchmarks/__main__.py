@@ -24,7 +24,7 @@ from typing import Any
 from .bodies import WIRES
 from .clients import CLIENTS, LOOPS
 from .engine import engine
-from .report import Row, draw, print_bounds, print_tables
+from .report import Row, bounds, draw, tables
 from .server import FLEET, FLEET_IMAGES
 
 ROOT = Path(__file__).parents[2]
@@ -349,6 +349,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--host", help="a real engine, unix://…, instead of starting dockerd")
     parser.add_argument("--json", type=Path, help="write every figure there")
     parser.add_argument("--svg", type=Path, help="draw the plot there")
+    parser.add_argument("--doc", type=Path, help="put the tables between the marks of this page")
     parser.add_argument(
         "--profile", metavar="CLIENT", help="only print where this client's time goes"
     )
@@ -392,8 +393,12 @@ def main() -> None:
             getattr(run, measure)()
     print("\r\033[K", end="", file=sys.stderr)
     about = _about(options)
-    print_tables(about, run.rows, BASELINE)
-    print_bounds(run.rows)
+    text = f"{tables(about, run.rows, BASELINE)}\n\n{bounds(run.rows)}".strip()
+    print(text)
+    if options.doc:
+        before, mark, rest = options.doc.read_text().partition("<!-- figures -->\n")
+        after = rest.partition("<!-- end of figures -->")
+        options.doc.write_text("".join((before, mark, "\n", text, "\n\n", *after[1:])))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         document = {"about": about, "rows": [row._asdict() for row in run.rows]}

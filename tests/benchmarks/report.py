@@ -89,24 +89,28 @@ def show(metric: str, value: float) -> str:
     return f"{value / 1e6:.{1 if value >= 1e8 else 2}f} ms"
 
 
-def print_tables(about: dict[str, Any], rows: list[Row], baseline: str) -> None:
+def tables(about: dict[str, Any], rows: list[Row], baseline: str) -> str:
     """Markdown tables, one for each measure, wire and metric."""
     versions = ", ".join(f"{name} {text}" for name, text in about["versions"].items())
-    print(f"{about['python']} on {about['machine']}; {versions}.")
-    print(f"Medians of {about['rounds']} rounds, × {baseline} in the same round [quartiles].")
+    lines = [
+        f"{about['python']} on {about['machine']}; {versions}.",
+        f"Medians of {about['rounds']} rounds, × {baseline} in the same round [quartiles].",
+    ]
     for measure in dict.fromkeys(row.measure for row in rows):
-        print(f"\n## {_TITLES[measure]}")
+        lines += ["", f"### {_TITLES[measure]}"]
         of_measure = [row for row in rows if row.measure == measure]
         for wire, metric in dict.fromkeys((row.wire, row.metric) for row in of_measure):
             part = [row for row in of_measure if (row.wire, row.metric) == (wire, metric)]
             sizes = sorted({row.images for row in part})
             name = _METRICS.get((measure, metric)) or _METRICS.get(metric)
-            print(f"\n{', '.join(filter(None, (name, f'{wire} wire')))}\n")
-            print("| client |", " | ".join(f"N={size}" for size in sizes), "|")
-            print("|---" * (len(sizes) + 1) + "|")
+            heads = " | ".join(f"N={size}" for size in sizes)
+            lines += ["", ", ".join(filter(None, (name, f"{wire} wire"))), ""]
+            lines += [f"| client | {heads} |", "|---" * (len(sizes) + 1) + "|"]
             for client in dict.fromkeys(row.client for row in part):
                 cells = {row.images: _cell(row) for row in part if row.client == client}
-                print(f"| {client} |", " | ".join(cells.get(size, "–") for size in sizes), "|")
+                figures = " | ".join(cells.get(size, "–") for size in sizes)
+                lines.append(f"| {client} | {figures} |")
+    return "\n".join(lines)
 
 
 def _cell(row: Row) -> str:
@@ -118,7 +122,7 @@ def _cell(row: Row) -> str:
     return f"{text} ×{middle:.2f}{spread}"
 
 
-def print_bounds(rows: list[Row], client: str = "ours") -> None:
+def bounds(rows: list[Row], client: str = "ours") -> str:
     """Where this library stands against what must hold."""
     lines = []
     for bound in BOUNDS:
@@ -141,10 +145,9 @@ def print_bounds(rows: list[Row], client: str = "ours") -> None:
             what = f"{bound.measure} {bound.metric}, {row.wire} wire"
             limits = f"{text(bound.most)} | {text(bound.aim)}"
             lines.append(f"| {what} | {bound.images} | {text(value)} | {limits} | {verdict} |")
-    if lines:
-        print(f"\n## {client}, against the bounds\n")
-        print("| measure | N | now | at most | aim | |\n|---|---|---|---|---|---|")
-        print("\n".join(lines))
+    head = [f"### {client}, against the bounds", ""]
+    head += ["| measure | N | now | at most | aim | |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *lines]) if lines else ""
 
 
 _STYLE = """<style>
