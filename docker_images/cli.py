@@ -56,12 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except (UsageError, TypeError, ValueError) as error:
-        _say(str(error))
-        return 2
     except DockerImagesError as error:
         _say(str(error))
         return 1
+    except (UsageError, TypeError, ValueError) as error:
+        _say(str(error))
+        return 2
     except OSError as error:
         _say(f"cannot write the answer: {error.strerror or error}; free what is full, or try again")
         _let_go_of_stdout()
