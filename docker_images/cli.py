@@ -27,6 +27,7 @@ from docker_images.client import DockerClient
 from docker_images.doctor import Mark, examine
 from docker_images.errors import DockerImagesError
 from docker_images.models import ImageSummary
+from docker_images.references import Reference
 from docker_images.text import printable
 
 __all__ = ["main"]
@@ -370,11 +371,16 @@ def _rows(image: ImageSummary, options: argparse.Namespace, now: float) -> Itera
 def _names(image: ImageSummary) -> list[tuple[str, str | None]]:
     """Repository and tag of each tag, then each repository that only a digest names."""
     found = image.references
-    tags = [(name.name, name.tag) for name in found if name.digest is None]
+    tags = [(_repository(name), name.tag) for name in found if name.digest is None]
     tagged = {repository for repository, _ in tags}
-    untagged = dict.fromkeys(name.name for name in found if name.name and name.digest)
+    untagged = dict.fromkeys(_repository(name) for name in found if name.name and name.digest)
     names = tags + [(name, None) for name in untagged if name not in tagged]
     return names or [("", None)]
+
+
+def _repository(name: Reference) -> str:
+    # The familiar name leaves out Podman's `localhost/`; Docker would not find the image so.
+    return f"localhost/{name.name}" if name.registry == "localhost" else name.name
 
 
 def _cell(text: str) -> str:

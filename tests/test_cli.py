@@ -141,7 +141,7 @@ FACTS = ["0123456789ab", "-", "0B"]
         ),
         pytest.param(
             {"RepoTags": ["docker.io/library/alpine:3", "localhost/web:1"]},
-            [["alpine", "3", *FACTS], ["web", "1", *FACTS]],
+            [["alpine", "3", *FACTS], ["localhost/web", "1", *FACTS]],
             id="the long names of Podman",
         ),
         pytest.param(

@@ -1,0 +1,270 @@
+"""`docker-images doctor`: which engine is asked and why, and what is found there."""
+
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from listing import an_image, answering
+
+from docker_images.cli import main
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home with a path short enough for sockets, and nothing configured."""
+    for name in [name for name in os.environ if name.startswith("DOCKER_")]:
+        monkeypatch.delenv(name)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="di") as folder:
+        monkeypatch.setenv("HOME", folder)
+        yield Path(folder)
+
+
+def store_context(home: Path, name: str, host: str) -> None:
+    key = hashlib.sha256(name.encode()).hexdigest()
+    meta = home / ".docker/contexts/meta" / key / "meta.json"
+    meta.parent.mkdir(parents=True)
+    meta.write_text(json.dumps({"Name": name, "Endpoints": {"docker": {"Host": host}}}))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What was printed, in single spaces, without the engines of the machine of the test."""
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = [" ".join(line.split()) for line in out.splitlines()]
+    places = ("host 'unix:///var/", "host 'unix:///run/", "host 'unix:///Applications/")
+    return [line for line in found if not any(place in line for place in places)]
+
+
+VERSION = (200, {"ApiVersion": "1.51", "MinAPIVersion": "1.40"})
+FOUND = [
+    "ok engine Docker 29.0.0 on linux",
+    "ok API versions engine 1.40 to 1.51, library 1.24 to 1.55; negotiated: 1.51",
+    "ok images 1",
+]
+
+
+@pytest.fixture
+def engine() -> Iterator[str]:
+    with answering([an_image()], api="1.51", answers={"/version": VERSION}) as host:
+        yield host
+
+
+def nothing_says(home: Path) -> list[str]:
+    return [
+        *("-- --host not set", "-- --context not set"),
+        *("-- DOCKER_HOST not set", "-- DOCKER_CONTEXT not set"),
+        f"-- currentContext not set in {home}/.docker/config.json",
+        "-- default unix:///var/run/docker.sock",
+    ]
+
+
+def test_each_place_that_may_name_the_engine_has_a_line(
+    home: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--host", engine]) == 0
+
+    expected = nothing_says(home)
+    expected[0] = f"ok --host {engine}"
+    assert lines(capsys) == [*expected, f"ok endpoint {engine}", *FOUND]
+
+
+def test_what_was_passed_over_is_said_with_its_value(
+    home: Path,
+    engine: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store_context(home, "mine", engine)
+    store_context(home, "far", "ssh://me@far.example")
+    (home / ".docker/config.json").write_text('{"currentContext": "far"}')
+    monkeypatch.setenv("DOCKER_CONTEXT", "mine")
+
+    assert main(["doctor"]) == 0
+
+    expected = nothing_says(home)
+    expected[3] = "ok DOCKER_CONTEXT mine"
+    expected[4] = f"-- currentContext far in {home}/.docker/config.json, passed over"
+    other = "-- other engine --context 'far' (or: docker context use far)"
+    assert lines(capsys) == [*expected, f"ok endpoint {engine}", *FOUND, other]
+
+
+def test_no_engine_fails_and_names_the_others_without_connecting(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".rd").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{home}/.rd/docker.sock")
+        listener.listen()
+        listener.setblocking(False)
+
+        assert main(["doctor", "--host", f"unix://{home}/none.sock"]) == 1
+
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    *_, endpoint, failure, other = lines(capsys)
+    assert endpoint == f"ok endpoint unix://{home}/none.sock"
+    assert failure.startswith(f"!! engine no engine at unix://{home}/none.sock (--host): ")
+    assert other == f"-- other engine --host 'unix://{home}/.rd/docker.sock' (Rancher Desktop)"
+
+
+def test_a_configuration_that_names_no_engine_fails(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONTEXT", "lost")
+
+    assert main(["doctor"]) == 1
+
+    found = lines(capsys)
+    assert found[3] == "ok DOCKER_CONTEXT lost"
+    assert found[-1].startswith("!! endpoint context 'lost' from DOCKER_CONTEXT: there is no such")
+
+
+def test_what_is_odd_in_the_configuration_has_a_line_and_is_no_failure(
+    home: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".docker").mkdir()
+    (home / ".docker/config.json").write_text("{")
+
+    assert main(["doctor", "--host", engine]) == 0
+
+    (odd,) = [line for line in lines(capsys) if line.startswith("! ")]
+    assert odd.startswith(f"! configuration ignoring {home}/.docker/config.json: ")
+
+
+def test_names_of_headers_are_told_and_their_values_are_not(
+    home: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / ".docker").mkdir()
+    (home / ".docker/config.json").write_text('{"HttpHeaders": {"X-Token": "secret"}}')
+
+    assert main(["doctor", "--host", engine]) == 0
+
+    found = lines(capsys)
+    assert f"ok endpoint {engine}, headers X-Token" in found
+    assert "secret" not in "".join(found)
+
+
+def test_who_pinned_the_version_is_named(
+    home: Path,
+    engine: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_API_VERSION", "1.45")
+
+    assert main(["doctor", "--host", engine]) == 0
+
+    versions = "engine 1.40 to 1.51, library 1.24 to 1.55; pinned by DOCKER_API_VERSION: 1.45"
+    assert f"ok API versions {versions}" in lines(capsys)
+
+
+@pytest.mark.parametrize(
+    ("answers", "found", "status"),
+    [
+        pytest.param(
+            {},
+            [
+                FOUND[0],
+                "ok API versions engine up to 1.51, library 1.24 to 1.55; negotiated: 1.51",
+                FOUND[2],
+            ],
+            0,
+            id="an engine that tells no oldest version",
+        ),
+        pytest.param(
+            {"/version": VERSION, "/_ping": (403, {"message": "only lists"})},
+            [
+                "! engine {host} (--host) answered 403: only lists; something before the engine "
+                "refuses: it must allow GET /images/json",
+                "ok API versions engine 1.40 and up, library 1.24 to 1.55; negotiated: 1.51",
+                FOUND[2],
+            ],
+            0,
+            id="a proxy that lets only lists pass",
+        ),
+        pytest.param(
+            {"/images/json": (500, {"message": "broken"})},
+            [
+                FOUND[0],
+                "!! images {host} (--host) answered 500: broken; if the question is right, the "
+                "engine's log says more",
+            ],
+            1,
+            id="an engine that cannot list",
+        ),
+        pytest.param(
+            {"/images/json": (200, [{"Id": 1}])},
+            [FOUND[0], "!! images"],
+            1,
+            id="an engine that lists something else",
+        ),
+    ],
+)
+def test_a_check_that_fails_says_so_and_the_others_are_made(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    answers: dict[str, Any],
+    found: list[str],
+    status: int,
+) -> None:
+    with answering([an_image()], api="1.51", answers=answers) as host:
+        assert main(["doctor", "--host", host]) == status
+        told = lines(capsys)[7:]
+
+    assert len(told) == len(found)
+    for line, start in zip(told, found, strict=True):
+        assert line.startswith(start.format(host=host))
+
+
+@pytest.mark.parametrize(
+    ("host", "endpoint"),
+    [
+        ("tcp://127.0.0.1:1", "tcp://127.0.0.1:1, not encrypted"),
+        (
+            "https://127.0.0.1:1",
+            "https://127.0.0.1:1, TLS verified with the system's certificates",
+        ),
+    ],
+)
+def test_whether_the_way_is_encrypted_is_said(
+    home: Path, capsys: pytest.CaptureFixture[str], host: str, endpoint: str
+) -> None:
+    assert main(["doctor", "--host", host]) == 1
+
+    assert f"ok endpoint {endpoint}" in lines(capsys)
+
+
+def test_tls_is_described_by_its_files(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ca", "cert", "key"):
+        (home / f"{name}.pem").write_text("")
+    monkeypatch.setenv("DOCKER_TLS", "1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(home))
+
+    assert main(["doctor", "--host", "tcp://127.0.0.1:1"]) == 1
+
+    expected = "tcp://127.0.0.1:1, TLS without verification, client certificate "
+    assert f"ok endpoint {expected}{home}/cert.pem" in lines(capsys)
+
+
+@pytest.mark.parametrize(("engine", "name"), [("dockerd", "Docker"), ("podman", "Podman")])
+def test_real_engines_pass(
+    home: Path,
+    engine: str,
+    name: str,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["doctor", "--host", request.getfixturevalue(engine)]) == 0
+
+    found = lines(capsys)
+    assert any(line.startswith(f"ok engine {name} ") for line in found)
+    (versions,) = [line for line in found if line.startswith("ok API versions engine 1.")]
+    assert " library 1.24 to 1.55; negotiated: 1." in versions
