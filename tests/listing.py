@@ -64,6 +64,9 @@ def answering(
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         daemon_threads = True
 
+        def handle_error(self, *_: object) -> None:
+            """A client that goes away is none of the server's business."""
+
     with (
         tempfile.TemporaryDirectory(dir="/tmp", prefix="di") as folder,
         Server(f"{folder}/engine.sock", Handler) as server,

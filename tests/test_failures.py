@@ -24,7 +24,7 @@ from docker_images.errors import (
     EngineTimeoutError,
     ResponseFormatError,
 )
-from docker_images.failures import explain
+from docker_images.failures import FOREIGN, explain
 from docker_images.http1 import HungUpError, ProtocolError
 
 TCP = resolve_endpoint({}, host="tcp://engine.example:2375")
@@ -148,6 +148,50 @@ def caused(error: Exception, cause: BaseException) -> Exception:
             id="httpx: URL",
         ),
         pytest.param(
+            *(TCP, httpx.StreamClosed(), EngineConnectionError, "closed", "cannot reach"),
+            id="httpx: stream",
+        ),
+        pytest.param(
+            *(TCP, TimeoutError(), EngineTimeoutError, "TimeoutError", "gave up waiting"),
+            id="a deadline of the transport's own",
+        ),
+        pytest.param(
+            *(TCP, TimeoutError(errno.ETIMEDOUT, "Timed out"), EngineConnectionError),
+            *("Timed out", "check the network"),
+            id="no answer from the network",
+        ),
+        pytest.param(
+            *(TCP, UnicodeError("label too long"), EngineConnectionError),
+            *("label too long", "cannot reach"),
+            id="a name that cannot be encoded",
+        ),
+        pytest.param(
+            *(UNIX, anyio.EndOfStream(), EngineConnectionError),
+            *("closed the connection", "Try again"),
+            id="anyio: the end",
+        ),
+        pytest.param(
+            *(UNIX, anyio.IncompleteRead(), EngineConnectionError),
+            *("closed the connection", "Try again"),
+            id="anyio: the end, too early",
+        ),
+        pytest.param(
+            *(UNIX, anyio.DelimiterNotFound(9), ResponseFormatError),
+            *("9", "is this the address of a Docker API?"),
+            id="anyio: no delimiter",
+        ),
+        pytest.param(
+            *(UNIX, anyio.BusyResourceError("reading from"), EngineConnectionError),
+            *("reading from", "cannot reach"),
+            id="anyio: busy",
+        ),
+        pytest.param(
+            UNIX,
+            ExceptionGroup("x", [ConnectionResetError(errno.ECONNRESET, "x"), ValueError("x")]),
+            *(EngineConnectionError, "broke the connection", "Try again"),
+            id="the first of a group",
+        ),
+        pytest.param(
             *(UNIX, anyio.BrokenResourceError(), EngineConnectionError),
             *("broke", "try again"),
             id="anyio: broken",
@@ -193,7 +237,13 @@ def test_an_error_is_also_what_the_standard_library_calls_it(
 
 def test_an_error_of_ours_comes_back_as_it_is() -> None:
     error = EndpointError("mine")
+
     assert explain(error, UNIX) is error
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError(), AssertionError()])
+def test_a_mistake_in_a_program_is_not_taken_for_a_failure(error: Exception) -> None:
+    assert not isinstance(error, FOREIGN)
 
 
 @pytest.mark.anyio
