@@ -7,9 +7,10 @@ writes everything else. No I/O here, and no API version is compared here.
 Keys as in moby `api/types/image/*.go@b985e23` and the OCI image specification.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import msgspec.structs
@@ -35,35 +36,24 @@ __all__ = [
 
 
 # `omit_defaults` leaves out what equals its default; a default made by one of these is always
-# written, so that only None is left out.
-def _text() -> str:
-    return ""
-
-
-def _number() -> int:
-    return 0
-
-
-def _no() -> bool:
-    return False
-
-
-def _nothing() -> tuple[Any, ...]:
-    return ()
-
-
-def _empty() -> dict[str, str]:
-    return {}
+# written, so that only None is left out. Functions of Python would take twice the time.
+_text = partial(str)
+_number = partial(int)
+_no = partial(bool)
+_nothing = cast("Callable[[], tuple[Any, ...]]", partial(tuple))
+_empty = cast("Callable[[], dict[str, str]]", {}.copy)
 
 
 # Engines write null for an empty list or map. `normalise.py` and `__post_init__` put the empty one
 # in its place before anybody sees it, so only the decoder is told that null may come.
+_set = msgspec.structs.force_setattr
+T = TypeVar("T")
 if TYPE_CHECKING:
-    Texts = tuple[str, ...]
-    Labels = dict[str, str]
+    Many = tuple[T, ...]
+    Texts = dict[str, str]
 else:
-    Texts = tuple[str, ...] | None
-    Labels = dict[str, str] | None
+    Many = tuple[T, ...] | None
+    Texts = dict[str, str] | None
 
 
 class _Wire(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -79,10 +69,14 @@ class OCIPlatform(_Wire, frozen=True, kw_only=True):
     """Operating system, such as `"linux"`; `"unknown"` for attestations."""
     os_version: str | None = msgspec.field(default=None, name="os.version")
     """Version of the operating system, given for Windows images."""
-    os_features: tuple[str, ...] = msgspec.field(default_factory=_nothing, name="os.features")
+    os_features: Many[str] = msgspec.field(default_factory=_nothing, name="os.features")
     """Features of the operating system that the image needs, such as `"win32k"`."""
     variant: str | None = None
     """Variant of the CPU, such as `"v8"`."""
+
+    def __post_init__(self: Any) -> None:
+        if self.os_features is None:
+            _set(self, "os_features", ())
 
     def __str__(self) -> str:
         """`os/architecture[/variant]`, the form that `docker pull --platform` takes."""
@@ -99,9 +93,9 @@ class OCIDescriptor(_Wire, frozen=True, kw_only=True):
     """`algorithm:hex` of the content."""
     size: int = msgspec.field(default_factory=_number)
     """Bytes of the content that is pointed to, not of the whole image."""
-    urls: tuple[str, ...] = msgspec.field(default_factory=_nothing)
+    urls: Many[str] = msgspec.field(default_factory=_nothing)
     """Where the content can be downloaded, if anywhere."""
-    annotations: dict[str, str] = msgspec.field(default_factory=_empty)
+    annotations: Texts = msgspec.field(default_factory=_empty)
     """Free metadata."""
     data: str | None = None
     """The content itself, in base64, if it is embedded."""
@@ -109,6 +103,12 @@ class OCIDescriptor(_Wire, frozen=True, kw_only=True):
     """The platform, if the descriptor says it."""
     artifact_type: str | None = msgspec.field(default=None, name="artifactType")
     """The type of an artifact that is not an image."""
+
+    def __post_init__(self: Any) -> None:
+        if self.urls is None:
+            _set(self, "urls", ())
+        if self.annotations is None:
+            _set(self, "annotations", {})
 
 
 class SignatureTimestamp(_Wire, frozen=True, kw_only=True, rename="pascal"):
@@ -155,7 +155,7 @@ class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """A signature found on the image, and what the engine made of it."""
 
     name: str | None = None
-    timestamps: tuple[SignatureTimestamp, ...] = msgspec.field(default_factory=_nothing)
+    timestamps: Many[SignatureTimestamp] = msgspec.field(default_factory=_nothing)
     known_signer: str | None = None
     """A signer that the engine knows by name, such as `"DHI"`."""
     docker_reference: str | None = None
@@ -164,7 +164,13 @@ class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """`"bundle-v0.3"`, `"simplesigning-v1"`, or what a newer engine says."""
     error: str | None = None
     """Why the signature could not be verified."""
-    warnings: tuple[str, ...] = msgspec.field(default_factory=_nothing)
+    warnings: Many[str] = msgspec.field(default_factory=_nothing)
+
+    def __post_init__(self: Any) -> None:
+        if self.timestamps is None:
+            _set(self, "timestamps", ())
+        if self.warnings is None:
+            _set(self, "warnings", ())
 
 
 class PullIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
@@ -199,9 +205,17 @@ class Identity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     A list never makes the engine compute it, so it may be missing now and there later.
     """
 
-    signature: tuple[SignatureIdentity, ...] = msgspec.field(default_factory=_nothing)
-    pull: tuple[PullIdentity, ...] = msgspec.field(default_factory=_nothing)
-    build: tuple[BuildIdentity, ...] = msgspec.field(default_factory=_nothing)
+    signature: Many[SignatureIdentity] = msgspec.field(default_factory=_nothing)
+    pull: Many[PullIdentity] = msgspec.field(default_factory=_nothing)
+    build: Many[BuildIdentity] = msgspec.field(default_factory=_nothing)
+
+    def __post_init__(self: Any) -> None:
+        if self.signature is None:
+            _set(self, "signature", ())
+        if self.pull is None:
+            _set(self, "pull", ())
+        if self.build is None:
+            _set(self, "build", ())
 
 
 class ManifestSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
@@ -227,12 +241,12 @@ class ImageProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
     identity: Identity | None = None
     """Only with `identity=True` (API 1.54), and only what the engine has at hand."""
     size: UnpackedSize = msgspec.field(default_factory=UnpackedSize)
-    containers: Texts = msgspec.field(default_factory=_nothing)
+    containers: Many[str] = msgspec.field(default_factory=_nothing)
     """Ids of the containers that use this manifest."""
 
-    def __post_init__(self) -> None:
+    def __post_init__(self: Any) -> None:
         if self.containers is None:
-            msgspec.structs.force_setattr(self, "containers", ())
+            _set(self, "containers", ())
 
 
 class AttestationProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
@@ -270,9 +284,9 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
     store, of its index or manifest. Compare ids of one engine only."""
     parent_id: str = msgspec.field(default_factory=_text, name="ParentId")
     """The image that this one was built on, by the classic builder; `""` where there is none."""
-    repo_tags: Texts = msgspec.field(default_factory=_nothing, name="RepoTags")
+    repo_tags: Many[str] = msgspec.field(default_factory=_nothing, name="RepoTags")
     """Names with a tag, as the engine writes them; `()` for an untagged image."""
-    repo_digests: Texts = msgspec.field(default_factory=_nothing, name="RepoDigests")
+    repo_digests: Many[str] = msgspec.field(default_factory=_nothing, name="RepoDigests")
     """Names with a digest, as the engine writes them; `()` for an image never pulled or pushed."""
     created: int = msgspec.field(default_factory=_number, name="Created")
     """When the image was made, in seconds since 1970, as the image's author says; 0 or
@@ -287,7 +301,7 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
     Docker does since API 1.51, Podman always."""
     virtual_size: int | None = msgspec.field(default=None, name="VirtualSize")
     """What engines send below API 1.44, always equal to `size`; None above."""
-    labels: Labels = msgspec.field(default_factory=_empty, name="Labels")
+    labels: Texts = msgspec.field(default_factory=_empty, name="Labels")
     """The labels of the image; `{}` where there are none."""
     manifests: tuple[ImageManifestSummary, ...] | None = msgspec.field(
         default=None, name="Manifests"
@@ -315,8 +329,13 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def in_use(self) -> bool | None:
-        """Whether a container uses the image, stopped ones too; None where nobody counted."""
-        return None if self.containers is None else self.containers > 0
+        """Whether a container uses the image, stopped ones too; None where nobody counted.
+
+        With `manifests`, engines name the containers of each manifest before they count them all.
+        """
+        if self.containers is not None:
+            return self.containers > 0
+        return any(data.containers for _, data in self._images()) or None
 
     @property
     def platforms(self) -> tuple[OCIPlatform, ...]:
@@ -330,9 +349,10 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def content_size(self) -> int | None:
-        """Bytes of all blobs that are present, compressed; None without `manifests`.
+        """Bytes of all blobs that are present, as they are stored; None without `manifests`.
 
-        Blobs that two manifests share count twice.
+        `size` is this and `unpacked_size`. Attestations count, which `docker image ls --tree`
+        leaves out, and so do twice the blobs that two manifests share.
         """
         if self.manifests is None:
             return None

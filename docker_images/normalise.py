@@ -5,6 +5,7 @@ Knows the habits of engines (`GET /images/json` of Docker 1.12 to 29 and of Podm
 
 from collections.abc import Iterable
 from operator import attrgetter, eq
+from typing import Any, cast
 
 from docker_images.models import ImageSummary
 
@@ -30,7 +31,7 @@ def normalise(images: Iterable[ImageSummary], *, shared_size: bool) -> None:
 
     `shared_size`: whether it was asked for; Podman up to 5.5 sends 0 where nobody asked.
     """
-    for image in images:
+    for image in cast("Iterable[Any]", images):  # nulls, which the types do not admit
         # null for an empty list or map is a habit of every engine.
         if not image.repo_tags or image.repo_tags == _NO_TAG:
             _set_tags(image, ())
