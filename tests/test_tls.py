@@ -267,12 +267,6 @@ class TestCertificates:
             ),
             pytest.param(["127.0.0.2"], {}, "for another name: IP address", id="another IP"),
             pytest.param(["engine.test"], {}, "for another name: IP address", id="a DNS name"),
-            pytest.param(
-                ["engine.test"],
-                {"common_name": "127.0.0.1"},
-                "for another name: IP address",
-                id="common name only",
-            ),
         ],
     )
     async def test_that_are_wrong_say_why(
