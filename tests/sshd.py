@@ -20,7 +20,7 @@ FAR_SIDES = {
     "good": "",
     "no-docker": 'command="PATH=/nonexistent; eval \\"$SSH_ORIGINAL_COMMAND\\""',
     "chatty": 'command="echo Welcome to vm; eval \\"$SSH_ORIGINAL_COMMAND\\""',
-    "mute": 'command="sleep 600"',
+    "mute": 'command="exec cat >/dev/null"',
 }
 """What happens to whoever logs in with a key of this name: sshd(8), AUTHORIZED_KEYS FILE FORMAT."""
 
