@@ -22,6 +22,7 @@ from docker_images.endpoint import Endpoint, check_arguments, resolve_endpoint
 from docker_images.engine import Engine
 from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
 from docker_images.failures import FOREIGN, explain, where
+from docker_images.loops import Turns
 from docker_images.models import ImageSummary
 from docker_images.normalise import OrderedImages, normalise
 from docker_images.query import (
@@ -41,6 +42,9 @@ __all__ = ["DockerClient"]
 
 # The event loop gets its turn about this often while a list is decoded.
 BUDGET = 0.001  # seconds
+# Calls at once; the others wait for their turn. Each takes a connection, and a process may often
+# open no more than 1024 files, on macOS 256.
+MAX_CALLS = 100
 
 _log = logging.getLogger("docker_images")
 
@@ -96,6 +100,7 @@ class DockerClient:
         self._max_response_bytes = max_response_bytes
         self._transport = transport
         self._engine: Engine | None = None
+        self._turns = Turns(MAX_CALLS)
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -215,7 +220,11 @@ class DockerClient:
         deadline = inf if seconds is None else anyio.current_time() + seconds
         # `anyio.fail_after` does the same at a third more of the time.
         with anyio.CancelScope(deadline=deadline):
-            return await call(*args, **kwargs)
+            await self._turns.take()
+            try:
+                return await call(*args, **kwargs)
+            finally:
+                self._turns.give_back()
         doubt = "Is the engine overloaded or hung?"
         if self.endpoint.kind == "ssh":
             from docker_images.ssh import by_hand  # 40 ms that most users need not pay

@@ -1,4 +1,4 @@
-"""What belongs to one event loop: a value for each, gone with the loop or with the client.
+"""What belongs to one event loop, and what all of them share.
 
 Knows how event loops are told apart, on asyncio, uvloop and trio, in any number of threads.
 """
@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
+import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["OneForAll", "PerLoop"]
+__all__ = ["OneForAll", "PerLoop", "Turns"]
 
 T = TypeVar("T")
 
@@ -53,3 +54,29 @@ class OneForAll(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         """The only value."""
         yield self._value
+
+
+class Turns:
+    """At most so many at once, in all event loops and threads together."""
+
+    def __init__(self, count: int) -> None:
+        self._free = [True] * count  # to take from a list and to add to it are single steps
+        self._waiting = PerLoop(anyio.Lock)
+
+    async def take(self) -> None:
+        """Wait for a turn, behind those of the same event loop who wait already."""
+        if not self._take():
+            async with self._waiting.get():
+                while not self._take():
+                    # Who gives one back may run in another loop: there is no event to wait for.
+                    await anyio.sleep(0.005)
+
+    def give_back(self) -> None:
+        """Let the next one have its turn."""
+        self._free.append(True)
+
+    def _take(self) -> bool:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return False
