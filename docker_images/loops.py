@@ -67,7 +67,7 @@ class Turns:
         """Wait for a turn, behind those of the same event loop who wait already."""
         if not self._take():
             async with self._waiting.get():
-                while not self._take():
+                while not self._take():  # noqa: ASYNC110
                     # Who gives one back may run in another loop: there is no event to wait for.
                     await anyio.sleep(0.005)
 
