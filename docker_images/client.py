@@ -24,7 +24,8 @@ from docker_images.errors import DockerImagesError, EngineTimeoutError, Response
 from docker_images.failures import FOREIGN, explain, where
 from docker_images.loops import Turns
 from docker_images.models import ImageSummary
-from docker_images.normalise import OrderedImages, normalise
+from docker_images.normalise import normalise
+from docker_images.order import OrderedImages
 from docker_images.query import (
     FiltersArgument,
     LabelArgument,
@@ -265,6 +266,11 @@ class DockerClient:
         """
         decoder, images, received = ImageDecoder(), OrderedImages(), 0
         shared_size = "shared_size" in query.options
+
+        def take(slice_: list[ImageSummary]) -> None:
+            normalise(slice_, shared_size=shared_size)
+            images.add(query.select(slice_))
+
         turn = perf_counter() + BUDGET
         async for data in body:
             received += len(data)
@@ -272,15 +278,16 @@ class DockerClient:
                 raise ValueError(f"it is longer than max_response_bytes={self._max_response_bytes}")
             decoder.feed(data)
             while slice_ := decoder.step():
-                normalise(slice_, shared_size=shared_size)
-                images.add(query.select(slice_))
+                take(slice_)
                 if perf_counter() > turn:
                     await checkpoint()
                     turn = perf_counter() + BUDGET
-        slice_ = decoder.finish()
-        normalise(slice_, shared_size=shared_size)
-        images.add(query.select(slice_))
-        return images.finish()
+        take(decoder.finish())
+        for _ in images.settle():
+            if perf_counter() > turn:
+                await checkpoint()
+                turn = perf_counter() + BUDGET
+        return images.result
 
     def _find(self) -> Engine:
         """The engine that is asked, found at first use."""

@@ -16,8 +16,9 @@ from docker_images.models import ImageSummary
 
 __all__ = ["ImageDecoder"]
 
-# A slice of 64 KiB holds some 90 images and takes about 0.1 ms; longer ones are hardly faster.
-SLICE = 64 * 1024
+# A slice of 128 KiB holds some 170 images and takes half a millisecond or less. Half of it is a
+# fifth slower over 1000 images, twice of it a twentieth faster.
+SLICE = 128 * 1024
 
 _decode = msgspec.json.Decoder(list[ImageSummary]).decode
 _COMMA, _OPEN, _CLOSE = b",[]"

@@ -23,7 +23,7 @@ from docker_images.errors import (
 from docker_images.failures import FOREIGN, explain, where
 from docker_images.loops import PerLoop
 from docker_images.models import ImageSummary
-from docker_images.request import build_request
+from docker_images.request import build_request, origin
 from docker_images.responses import (
     EngineInfo,
     engine_info,
@@ -51,7 +51,6 @@ from docker_images.versions import (
 __all__ = ["Engine"]
 
 MAX_ERROR_BODY = 64 * 1024
-MAX_REQUESTS_KEPT = 64
 
 _log = logging.getLogger("docker_images")
 
@@ -83,7 +82,7 @@ class Engine:
         """The newest version of the engine, as it stood in an answer, and what that means."""
         self._at = where(endpoint)
         self._negotiating = PerLoop(anyio.Lock)
-        self._requests: dict[tuple[ApiVersion, str], httpx.Request] = {}
+        self._origin = origin(endpoint)
 
     async def ask(
         self, params: str, options: Collection[str]
@@ -108,7 +107,7 @@ class Engine:
 
     async def ping(self) -> EngineInfo:
         """Who answers `GET /_ping`."""
-        response = await self._get(build_request(self.endpoint, "/_ping"))
+        response = await self._get("/_ping")
         try:
             if response.status_code != 200:
                 raise await self._refusal(response)
@@ -122,7 +121,7 @@ class Engine:
 
     async def oldest(self) -> ApiVersion | None:
         """The oldest version the engine speaks, from `GET /version`; None where it does not say."""
-        response = await self._get(build_request(self.endpoint, "/version"))
+        response = await self._get("/version")
         body = await self._drain(response)
         try:
             return ApiVersion.parse(msgspec.json.decode(body, type=_Version).min_api_version)
@@ -234,13 +233,7 @@ class Engine:
         self, version: ApiVersion, params: str
     ) -> tuple[httpx.Response, ApiVersion | None]:
         """Ask once; the answer, and the newest version of the engine if it tells."""
-        request = self._requests.get((version, params))
-        if request is None:
-            if len(self._requests) >= MAX_REQUESTS_KEPT:
-                self._requests.clear()
-            request = build_request(self.endpoint, f"/v{version}/images/json", params)
-            self._requests[version, params] = request
-        response = await self._get(request)
+        response = await self._get(f"/v{version}/images/json", params)
         told = told_version(response.headers.raw)
         if self.newest is not None and told == self.newest[0]:
             return response, self.newest[1]
@@ -253,7 +246,8 @@ class Engine:
             self.version = version  # it works, though nobody says why
         return response, theirs
 
-    async def _get(self, request: httpx.Request) -> httpx.Response:
+    async def _get(self, path: str, params: str = "") -> httpx.Response:
+        request = build_request(self._origin, path, params, self.endpoint.headers)
         try:
             return await self.transport.handle_async_request(request)
         except DockerImagesError:
@@ -264,7 +258,7 @@ class Engine:
     async def _look_up(self, *paths: str) -> tuple[ApiVersion | None, bool]:
         """The engine's newest version, and whether it is Podman, from the first path that tells."""
         for path in paths:
-            response = await self._get(build_request(self.endpoint, path))
+            response = await self._get(path)
             body = await self._drain(response)
             if response.status_code != 200:
                 continue

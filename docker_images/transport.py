@@ -20,7 +20,7 @@ from docker_images.loops import OneForAll, PerLoop
 
 __all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "close", "stage"]
 
-MAX_IDLE = 10
+MAX_IDLE = 32
 MAX_RESPONSE_BYTES = 512 * 2**20
 
 _log = logging.getLogger("docker_images")

@@ -75,7 +75,7 @@ async def test_the_others_wait_for_the_leaders_head_and_not_for_its_body() -> No
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(client.list_images)
-        while client.api_version is None:
+        while client.api_version is None:  # noqa: ASYNC110
             await anyio.sleep(0.001)
         with anyio.fail_after(5):
             assert await client.list_images()
@@ -95,7 +95,7 @@ async def test_a_leader_that_is_cancelled_hands_over() -> None:
                 await client.list_images()
 
         tasks.start_soon(lead)
-        while not engine.requests:
+        while not engine.requests:  # noqa: ASYNC110
             await anyio.sleep(0.001)
         tasks.start_soon(client.list_images)
         leader.cancel()
@@ -355,7 +355,7 @@ async def test_an_engine_that_never_tells_its_version_is_an_error_where_it_refus
     router.get("/_ping").mock(return_value=httpx.Response(403))
     router.get("/version").mock(return_value=httpx.Response(403))
     async with client_of(router) as client:
-        with pytest.raises(ApiVersionError, match="Maximum supported API version is 1.41"):
+        with pytest.raises(ApiVersionError, match=r"Maximum supported API version is 1\.41"):
             await client.list_images()
 
 
@@ -538,19 +538,3 @@ async def test_a_long_refusal_is_cut() -> None:
         with pytest.raises(EngineResponseError) as caught:
             await client.list_images()
     assert len(caught.value.message) <= 400
-
-
-async def test_many_questions_do_not_pile_up() -> None:
-    seen = 0
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        nonlocal seen
-        seen += 1
-        return httpx.Response(200, headers={"Api-Version": "1.55"}, json=[])
-
-    async with DockerClient(transport=httpx.MockTransport(answer)) as client:
-        for number in range(300):
-            await client.list_images(label=f"n={number}")
-        assert seen == 300
-        assert client._engine is not None
-        assert len(client._engine._requests) <= 64

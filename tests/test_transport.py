@@ -293,7 +293,7 @@ async def test_no_more_idle_connections_are_kept_than_the_bound() -> None:
     with serving(script) as server:
         async with DockerClient(server.host, api_version="1.55") as client:
             async with anyio.create_task_group() as tasks:
-                for _ in range(26):
+                for _ in range(MAX_IDLE + 16):
                     tasks.start_soon(client.list_images)
             assert server.connections == 26
             assert until(lambda: len(server.open) == MAX_IDLE)

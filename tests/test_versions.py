@@ -97,8 +97,8 @@ def test_the_range_is_what_the_documentation_says() -> None:
     [
         ("client version 1.55 is too new. Maximum supported API version is 1.41", True),
         (
-            "client version 1.24 is too old. Minimum supported API version is 1.44, "
-            "please upgrade your client to a newer version",
+            "client version 1.24 is too old. Minimum supported API version is 1.44, please upgrade "
+            "your client to a newer version",
             True,
         ),
         (
@@ -128,5 +128,5 @@ def test_no_variable_pins_nothing() -> None:
 
 
 def test_nonsense_in_docker_api_version_is_named() -> None:
-    with pytest.raises(EndpointError, match="DOCKER_API_VERSION.*'latest'.*unset"):
+    with pytest.raises(EndpointError, match=r"DOCKER_API_VERSION.*'latest'.*unset"):
         pin_in({"DOCKER_API_VERSION": "latest"})
