@@ -281,21 +281,21 @@ async def test_a_body_of_no_length_is_read_up_to_the_bound() -> None:
 
 
 async def test_no_more_idle_connections_are_kept_than_the_bound() -> None:
-    together = threading.Barrier(25)
+    calls = MAX_IDLE + 16
+    together = threading.Barrier(calls)
 
     def script(peer: Peer) -> None:
         peer.request()
-        if peer.number:
-            together.wait(10)
+        together.wait(10)
         peer.send(LIST)
         peer.request()
 
     with serving(script) as server:
         async with DockerClient(server.host, api_version="1.55") as client:
             async with anyio.create_task_group() as tasks:
-                for _ in range(MAX_IDLE + 16):
+                for _ in range(calls):
                     tasks.start_soon(client.list_images)
-            assert server.connections == 26
+            assert server.connections == calls
             assert until(lambda: len(server.open) == MAX_IDLE)
         assert until(lambda: not server.open)
 
