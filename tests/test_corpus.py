@@ -25,6 +25,7 @@ from docker_images import (
     ImageSummary,
     ResponseFormatError,
 )
+from docker_images.versions import NEWEST
 
 LISTS = [
     pytest.param(name, request, id=f"{name} {request.removeprefix('GET ')}")
@@ -134,23 +135,30 @@ def test_a_row_with_every_key_there_is_comes_back_as_it_was() -> None:
 # A whole engine, replayed: the client finds the version by itself.
 
 
-def replay(name: str) -> respx.Router:
-    """A router that answers as the engine did, in any version, by what was recorded nearest."""
-    known = exchanges(name)
-    newest = ApiVersion.parse(recording(name)["api_version"])
-    plain = {
+def lists_by_version(name: str) -> dict[ApiVersion, dict[str, Any]]:
+    return {
         ApiVersion.parse(found[1]): exchange
-        for request, exchange in known.items()
+        for request, exchange in exchanges(name).items()
         if (found := re.fullmatch(r"GET /v([0-9.]+)/images/json", request))
     }
+
+
+def nearest(name: str, asked: ApiVersion) -> ApiVersion:
+    """The recorded version that answers for one that was not recorded."""
+    newest = ApiVersion.parse(recording(name)["api_version"])
+    recorded = lists_by_version(name)
+    if asked > newest:
+        return min(version for version in recorded if version > newest)
+    return max(version for version in recorded if version <= asked)
+
+
+def replay(name: str) -> respx.Router:
+    """A router that answers as the engine did, in any version, by what was recorded nearest."""
     router = respx.Router(assert_all_called=False)
-    router.get("/_ping").mock(answer(known["GET /_ping"]))
+    router.get("/_ping").mock(answer(exchanges(name)["GET /_ping"]))
 
     def listing(request: httpx.Request, version: str) -> httpx.Response:
-        asked = ApiVersion.parse(version)
-        if asked > newest:
-            return answer(plain[min(version for version in plain if version > newest)])
-        return answer(plain[max(version for version in plain if version <= asked)])
+        return answer(lists_by_version(name)[nearest(name, ApiVersion.parse(version))])
 
     router.get(path__regex=r"^/v(?P<version>[0-9.]+)/images/json$").mock(side_effect=listing)
     return router
@@ -163,18 +171,17 @@ async def test_the_client_finds_the_version_of_a_recorded_engine(
     name: str, anyio_backend: str
 ) -> None:
     theirs = recording(name)["api_version"]
-    ours = min(ApiVersion.parse(theirs), ApiVersion(1, 55))
+    ours = min(ApiVersion.parse(theirs), NEWEST)
     router = replay(name)
     client = DockerClient(transport=httpx.MockTransport(router.async_handler))
 
     images = await client.list_images()
 
-    same = f"GET /v{'1.54' if str(ours) == '1.55' else ours}/images/json"
-    rows = sorted(json.loads(exchanges(name)[same]["body"]), key=order)
+    rows = sorted(json.loads(lists_by_version(name)[nearest(name, ours)]["body"]), key=order)
     assert json.loads(msgspec.json.encode(images)) == [meaning(row) for row in rows]
     assert client.api_version == ours
     # Podman lets every version pass.
-    refused = ours < ApiVersion(1, 55) and not name.startswith("podman")
+    refused = ours < NEWEST and not name.startswith("podman")
     assert router.calls.call_count == 1 + refused
 
     info = await client.ping()

@@ -1,0 +1,92 @@
+"""docs/engines.md says what the code and the recordings say: a field without a row fails."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from recorded import exchanges, recording
+
+import docker_images
+from docker_images import DockerClient, ImageSummary
+from docker_images.versions import NEEDS
+
+PAGE = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()
+
+COLUMNS = {
+    "Docker 20.10": ["docker-20.10.24"],
+    "Docker 25, graph": ["docker-25.0.5"],
+    "Docker 28 and 29, graph": ["docker-28.5.2", "docker-master"],
+    "Docker 28 and 29, containerd": ["docker-28.5.2-containerd", "docker-master-containerd"],
+    "Podman 4.3": ["podman-4.3.1"],
+}
+"""What the columns were recorded from."""
+
+
+def table(name: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The heads of a table, and its rows by the code in their first cell."""
+    part = PAGE.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
+    lines = [line.strip("| \n").split(" | ") for line in part.strip().splitlines()]
+    heads, _, *rows = lines
+    return heads, {row[0]: row[1:] for row in rows}
+
+
+def code(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_field_of_an_image_has_a_row_in_the_order_of_the_code() -> None:
+    _, rows = table("fields")
+    fields = msgspec.structs.fields(ImageSummary)
+    assert sorted(map(code, rows)) == sorted([field.encode_name, field.name] for field in fields)
+
+
+def test_the_columns_are_the_engines_that_were_recorded() -> None:
+    heads, rows = table("fields")
+    assert heads[1:-1] == list(COLUMNS)
+    assert all(len(row) == len(heads) - 1 for row in rows.values())
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_key_that_is_never_there_was_never_recorded_and_any_other_was(column: str) -> None:
+    heads, rows = table("fields")
+    sent: set[str] = set()
+    for name in COLUMNS[column]:
+        prefix = f"GET /v{recording(name)['api_version']}/images/json"
+        for request, exchange in exchanges(name).items():
+            if request.startswith(prefix) and exchange["status"] == 200 and exchange["body"]:
+                sent |= {key for row in json.loads(exchange["body"]) for key in row}
+    place = heads.index(column) - 1
+    for names, row in rows.items():
+        assert (row[place] == "—") is (code(names)[0] not in sent), names
+
+
+def test_every_key_of_every_nested_type_has_its_place() -> None:
+    _, rows = table("nested")
+    nested = {
+        name: [field.encode_name for field in msgspec.structs.fields(type_)]
+        for name in docker_images.__all__
+        if (type_ := getattr(docker_images, name)).__module__ == "docker_images.models"
+        and type_ is not ImageSummary
+    }
+    assert {code(name)[0] for name in rows} == nested.keys()
+    for name, (keys,) in rows.items():
+        told = [key for key in code(keys) if key in nested[code(name)[0]]]
+        assert told == nested[code(name)[0]]
+
+
+def test_every_option_has_a_row_with_what_it_needs() -> None:
+    _, rows = table("options")
+    assert {code(name)[0]: row[0].partition(" (")[0] for name, row in rows.items()} == {
+        option: f"API {version}" for option, version in NEEDS.items()
+    }
+
+
+def test_every_question_has_a_row() -> None:
+    _, rows = table("questions")
+    keywords = inspect.signature(DockerClient.list_images).parameters.keys()
+    assert {name for cell in rows for name in code(cell)} == keywords - NEEDS.keys() - {
+        *("self", "timeout")
+    }
