@@ -89,7 +89,8 @@ def record(host: str, name: str) -> dict[str, Any]:
 
 
 def _exchange(host: str, request: str) -> dict[str, Any]:
-    answer = engines.call(host, *request.split(" ", 1))
+    method, _, target = request.partition(" ")
+    answer = engines.call(host, method, target)
     headers = [
         [name, value] for name, value in answer.headers.items() if name not in EACH_TIME_ANOTHER
     ]
