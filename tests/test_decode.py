@@ -92,7 +92,7 @@ def test_a_list_in_slices_is_the_list_in_one_piece(
 
 
 def test_memory_holds_one_slice_and_not_the_body() -> None:
-    decoder, body, most = ImageDecoder(), dumps(rows(2000)), 0
+    decoder, body, most = ImageDecoder(), dumps(rows(4000)), 0
     for start in range(0, len(body), 4096):
         decoder.feed(body[start : start + 4096])
         while decoder.step():
