@@ -6,6 +6,7 @@ called with each connection, in a thread of that connection, and does what a bad
 
 import json
 import socket
+import ssl
 import struct
 import tempfile
 import threading
@@ -77,10 +78,13 @@ Script = Callable[[Peer], None]
 class Server:
     """What a test sees of its engine."""
 
-    def __init__(self, listener: socket.socket, host: str) -> None:
+    def __init__(
+        self, listener: socket.socket, host: str, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.host = host
         """The address, as `host=` takes it."""
         self.listener = listener
+        self.tls = tls
         self.over = threading.Event()
         self.requests: list[bytes] = []
         """The heads of all requests, in the order of their coming."""
@@ -108,6 +112,13 @@ class Server:
 
     def _serve(self, script: Script, peer: Peer) -> None:
         with suppress(OSError):
+            if self.tls is not None:
+                wrapped = self.tls.wrap_socket(
+                    peer.socket, server_side=True, suppress_ragged_eofs=True
+                )
+                self.open.discard(peer.socket)
+                peer.socket = wrapped
+                self.open.add(wrapped)
             script(peer)
         self.open.discard(peer.socket)
         peer.socket.close()
@@ -131,9 +142,15 @@ class Server:
 
 @contextmanager
 def serving(
-    script: Script, *, path: Path | None = None, tcp: bool = False, backlog: int = 4096
+    script: Script,
+    *,
+    path: Path | None = None,
+    tcp: bool = False,
+    tls: ssl.SSLContext | None = None,
+    backlog: int = 4096,
 ) -> Iterator[Server]:
     """An engine that follows `script`, on a unix socket (at `path`, if given) or on loopback."""
+    tcp = tcp or tls is not None
     with tempfile.TemporaryDirectory(prefix="di-") as folder:
         listener = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
         if tcp:
@@ -145,7 +162,7 @@ def serving(
             listener.bind(str(path))
             host = f"unix://{path}"
         listener.listen(backlog)
-        server = Server(listener, host)
+        server = Server(listener, host, tls)
         accepting = threading.Thread(target=server.run, args=(script,), daemon=True)
         accepting.start()
         try:
