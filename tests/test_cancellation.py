@@ -22,14 +22,17 @@ from hostile import OLD, Peer, answer, descriptors, ids, images, serving, until
 from docker_images import DockerClient
 from docker_images.client import MAX_CALLS
 
-ROUNDS = int(os.environ.get("DOCKER_IMAGES_CUTS", "100"))
+ROUNDS = int(os.environ.get("DOCKER_IMAGES_CUTS", "60"))
 
 
 class OldEngine:
     """Refuses newer versions than 1.41, and takes its time in every way."""
 
     def __init__(self) -> None:
-        self.together: threading.Barrier | None = None
+        self.together: int = 0
+        """So many requests have to be there before one of them is answered."""
+        self._waiting: list[Peer] = []
+        self._all_there = threading.Event()
         self._answers = [
             [answer(images(3), headers={"Api-Version": "1.41"})],
             [answer(images(3), headers={"Api-Version": "1.41"}, chunks=30)],
@@ -43,8 +46,11 @@ class OldEngine:
             if b"/v1.55/" in request:
                 peer.send(OLD)
                 continue
-            if self.together is not None:
-                self.together.wait(20)
+            if self.together:
+                self._waiting.append(peer)
+                if len(self._waiting) >= self.together:
+                    self._all_there.set()
+                self._all_there.wait(30)
             for part in chance.choice(self._answers):
                 peer.wait(chance.choice([0, 0, 0.0005, 0.001]))
                 peer.send(part)
@@ -86,13 +92,16 @@ async def test_a_call_may_be_cancelled_at_any_point(
         authority.issue_cert("127.0.0.1").configure_cert(tls)
 
     chance = random.Random(f"{kind} {anyio_backend}")
-    # Seconds in which most calls end. TLS takes its time, both sides of it in this process.
-    span, rounds = (0.15, ROUNDS // 4) if kind == "tls" else (0.006, ROUNDS)
+    rounds = ROUNDS // 4 if kind == "tls" else ROUNDS  # with both sides of TLS in this process
     tally: Counter[str] = Counter()
     engine = OldEngine()
     with serving(engine, tcp=kind == "tcp", tls=tls) as server:
         client = DockerClient(server.host)
-        assert len(await client.list_images()) == 3
+        start = anyio.current_time()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(client.list_images)
+        span = anyio.current_time() - start  # in which most calls end
         await client.aclose()
         assert until(lambda: not server.open)
         before = descriptors()
@@ -106,15 +115,17 @@ async def test_a_call_may_be_cancelled_at_any_point(
             if number % 5 in (2, 4):
                 assert [image.id for image in await client.list_images()] == ids(3)
                 assert until(lambda: len(server.open) <= 10), "only idle connections are open"
-        engine.together = threading.Barrier(MAX_CALLS)
+        assert until(lambda: len(server.open) <= 10)
+        engine.together = MAX_CALLS
         async with anyio.create_task_group() as tasks:
             for _ in range(MAX_CALLS):
-                tasks.start_soon(client.list_images)  # no turn is lost: all of them at once
+                tasks.start_soon(client.list_images)
+        assert server.peak >= MAX_CALLS, "no turn is lost"
         await client.aclose()
         assert until(lambda: not server.open)
-        assert until(lambda: descriptors() <= before)
+        assert until(lambda: descriptors() <= before), "no descriptor is lost"
     print(f"{kind} on {anyio_backend}: {dict(tally)}")
-    assert 0.1 < tally["answered"] / tally["calls"] < 0.9, "the cuts miss the calls"
+    assert 0.04 < tally["answered"] / tally["calls"] < 0.96, "the cuts miss the calls"
 
 
 @pytest.mark.asyncio
