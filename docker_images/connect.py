@@ -41,7 +41,8 @@ class _Socket(socket.socket):
     """A socket that a forgotten client may leave behind: collected, it closes without a word."""
 
     def __del__(self) -> None:
-        self.close()
+        if self.fileno() >= 0:  # else it was closed, or never opened for want of a descriptor
+            self.close()
 
 
 class SocketStream(ByteStream):
