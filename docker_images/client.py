@@ -36,7 +36,7 @@ from docker_images.query import (
 )
 from docker_images.responses import EngineInfo
 from docker_images.text import printable
-from docker_images.transport import MAX_RESPONSE_BYTES, EngineTransport, close, stage
+from docker_images.transport import MAX_RESPONSE_BYTES, close, stage, transport_to
 from docker_images.versions import ApiVersion, Pin, pin_in
 
 __all__ = ["DockerClient"]
@@ -306,9 +306,8 @@ class DockerClient:
                 endpoint = resolve_endpoint(host=self._host, context=self._context)
                 for warning in endpoint.warnings:
                     _log.warning("%s", warning)
-                self._engine = Engine(
-                    endpoint, EngineTransport(endpoint, self._max_response_bytes), pin
-                )
+                transport = transport_to(endpoint, self._max_response_bytes)
+                self._engine = Engine(endpoint, transport, pin)
         return self._engine
 
 

@@ -20,7 +20,8 @@ from docker_images.errors import (
     EngineTimeoutError,
 )
 from docker_images.failures import OTHERS
-from docker_images.transport import EngineTransport
+from docker_images.proxy import without_password
+from docker_images.transport import transport_to
 from docker_images.versions import NEWEST, OLDEST, ApiVersion, pin_in
 
 __all__ = ["Mark", "Tell", "examine"]
@@ -95,7 +96,7 @@ async def _engine(tell: Tell, env: Mapping[str, str], client: DockerClient, time
 
 
 async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:
-    transport = EngineTransport(endpoint)
+    transport = transport_to(endpoint)
     try:
         with anyio.move_on_after(timeout):
             return await Engine(endpoint, transport, None).oldest()
@@ -122,6 +123,8 @@ def _described(endpoint: Endpoint) -> str:
             parts.append(f"client certificate {tls.cert}")
     elif endpoint.kind == "tcp":
         parts.append("not encrypted")
+    if endpoint.proxy:
+        parts.append(f"through the proxy {without_password(endpoint.proxy)}")
     if endpoint.headers:
         parts.append("headers " + " ".join(name for name, _ in endpoint.headers))
     return ", ".join(parts)

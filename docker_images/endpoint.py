@@ -24,6 +24,7 @@ import msgspec
 
 from docker_images.config import Config, config_folder, read_config, read_context
 from docker_images.errors import EndpointError
+from docker_images.proxy import proxy_for, without_password
 
 __all__ = [
     "TLS",
@@ -75,13 +76,16 @@ class Endpoint(msgspec.Struct, frozen=True):
     """`HttpHeaders` of config.json, sent with every request; values are left out of the repr."""
     warnings: tuple[str, ...] = ()
     """What was odd in the configuration, and passed over as the docker command does."""
+    proxy: str | None = None
+    """tcp: the URL of the proxy on the way; user and password are left out of the repr."""
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """What is set, with the names of headers only: their values are often credentials."""
+        """What is set, without credentials: of headers only the names, of a proxy the address."""
         told = [
             (at.name, getattr(self, at.name), at.default) for at in msgspec.structs.fields(self)
         ]
-        hidden = {"headers": tuple(name for name, _ in self.headers)}
+        hidden: dict[str, Any] = {"headers": tuple(name for name, _ in self.headers)}
+        hidden["proxy"] = without_password(self.proxy or "")
         return [(name, hidden.get(name, value)) for name, value, unset in told if value != unset]
 
     def __repr__(self) -> str:
@@ -194,8 +198,12 @@ def _resolve(
     else:
         by = "" if source == "context=" else f" from {source}"
         found = context_endpoint(folder, value, f"context {value!r}{by}", platform)
+    proxy = None
+    if found.kind == "tcp":
+        scheme = "https" if found.tls else "http"
+        proxy = proxy_for(scheme, found.hostname, found.port or 0, env)
     return msgspec.structs.replace(
-        found, headers=config.headers, warnings=(*config.warnings, *found.warnings)
+        found, headers=config.headers, warnings=(*config.warnings, *found.warnings), proxy=proxy
     )
 
 

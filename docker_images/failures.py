@@ -24,6 +24,7 @@ from docker_images.errors import (
     ResponseFormatError,
 )
 from docker_images.http1 import HungUpError, ProtocolError
+from docker_images.proxy import without_password
 from docker_images.text import printable
 
 __all__ = ["FOREIGN", "OTHERS", "explain", "where"]
@@ -53,8 +54,9 @@ FOREIGN = (
 
 
 def where(endpoint: Endpoint) -> str:
-    """The address and who said so, as every message begins."""
-    return f"{endpoint.host} ({endpoint.source})"
+    """The address, who said so and what stands in between, as every message begins."""
+    way = f", through the proxy {without_password(endpoint.proxy)}" if endpoint.proxy else ""
+    return f"{endpoint.host} ({endpoint.source}{way})"
 
 
 def explain(error: Exception, endpoint: Endpoint) -> DockerImagesError:

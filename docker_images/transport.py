@@ -18,7 +18,7 @@ from docker_images.failures import FOREIGN, explain, where
 from docker_images.http1 import Connection, HungUpError
 from docker_images.loops import OneForAll, PerLoop
 
-__all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "close", "stage"]
+__all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "close", "stage", "transport_to"]
 
 MAX_IDLE = 32
 MAX_RESPONSE_BYTES = 512 * 2**20
@@ -27,6 +27,17 @@ _log = logging.getLogger("docker_images")
 
 stage: ContextVar[str] = ContextVar("stage", default="waiting for its turn")
 """What the running call is doing, for the text of a timeout."""
+
+
+def transport_to(
+    endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES
+) -> httpx.AsyncBaseTransport:
+    """The transport that leads to an engine: ours, or httpx's where a proxy is on the way."""
+    if endpoint.proxy is None:
+        return EngineTransport(endpoint, max_response_bytes)
+    from docker_images.proxied import ProxyTransport  # httpcore and TLS: most users need neither
+
+    return ProxyTransport(endpoint)
 
 
 class EngineTransport(httpx.AsyncBaseTransport):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hostile
 import pytest
 from listing import an_image, answering
 
@@ -148,6 +149,27 @@ def test_names_of_headers_are_told_and_their_values_are_not(
     found = lines(capsys)
     assert f"ok endpoint {engine}, headers X-Token" in found
     assert "secret" not in "".join(found)
+
+
+def test_the_proxy_on_the_way_is_told_and_its_password_is_not(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = []
+
+    def engine_and_proxy(peer: hostile.Peer) -> None:
+        paths.append(peer.request().split()[1])
+        peer.send(hostile.LIST)
+
+    with hostile.serving(engine_and_proxy, tcp=True) as proxy:
+        url = proxy.host.replace("tcp://", "http://me:secret@")
+        monkeypatch.setenv("HTTP_PROXY", url)
+        assert main(["doctor", "--host", "tcp://engine.test:2375"]) == 0
+
+    way = f"through the proxy {url.replace('me:secret@', '')}"
+    found = lines(capsys)
+    assert f"ok endpoint tcp://engine.test:2375, not encrypted, {way}" in found
+    assert "secret" not in "".join(found)
+    assert {path.rpartition(b"/")[2] for path in paths} == {b"_ping", b"json", b"version"}
 
 
 def test_who_pinned_the_version_is_named(

@@ -3,7 +3,7 @@
 import pytest
 
 from docker_images.errors import EndpointError
-from docker_images.proxy import proxy_for
+from docker_images.proxy import proxy_for, without_password
 
 PROXY = "http://proxy:3128"
 
@@ -119,3 +119,18 @@ def test_a_proxy_of_an_unknown_kind_is_refused_without_its_password() -> None:
         proxy_for("http", "engine.corp", 2375, {"HTTP_PROXY": "foo://me:secret@h"})
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        pytest.param("http://h:1", "http://h:1", id="nothing to hide"),
+        pytest.param("http://me:secret@h:1", "http://h:1", id="password"),
+        pytest.param("socks5://secret@[::2]:1", "socks5://[::2]:1", id="user"),
+        pytest.param("http://me:se@cr@et@h", "http://h", id="an @ in it"),
+        pytest.param("https://h:1/secret?secret#secret", "https://h:1", id="path"),
+        pytest.param("", "", id="none"),
+    ],
+)
+def test_a_proxy_is_shown_by_its_address_alone(url: str, shown: str) -> None:
+    assert without_password(url) == shown
