@@ -1,0 +1,133 @@
+"""What is written is run: the README, the example, and the claims that can be checked."""
+
+import ast
+import asyncio
+import io
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import tomllib
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+import docker_images
+from docker_images import DockerClient
+from docker_images.testing import FakeEngine, image
+from docker_images.versions import NEEDS, NEWEST, OLDEST
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+def web() -> dict[str, object]:
+    return image(
+        "shop/web:2.4.1",
+        "shop/web:latest",
+        size=187400123,
+        created=1789740187,
+        labels={"stage": "prod"},
+    )
+
+
+def test_the_first_program_prints_what_the_readme_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, output = blocks("python")[0], blocks("text")[0]
+    with FakeEngine([web(), image("shop/web:next")], "docker 28.5") as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            exec(compile(program, "README.md", "exec"), {"__name__": "__main__"})
+    # The id depends on the image; what follows it is what the README promises.
+    assert printed.getvalue().partition(" ")[2] == output.partition(" ")[2]
+
+
+@pytest.mark.parametrize("block", blocks("python")[1:])
+def test_every_other_block_of_the_readme_runs(block: str) -> None:
+    asynchronous = f"async def run(client):\n{textwrap.indent(block, '    ')}"
+
+    async def main(host: str) -> None:
+        names: dict[str, object] = {}
+        exec(compile(asynchronous, "README.md", "exec"), names)
+        async with DockerClient(host) as client:
+            await names["run"](client)  # type: ignore[operator]
+
+    with FakeEngine([web()]) as engine:
+        asyncio.run(main(engine.host))
+
+
+def test_the_readme_opens_with_a_program_and_then_the_two_commands() -> None:
+    assert re.findall(r"^```(\w+)", README, re.MULTILINE)[:3] == ["python", "text", "sh"]
+    targets = (ROOT / "Makefile").read_text()
+    for command in re.findall(r"^make (\w+)", blocks("sh")[0], re.MULTILINE):
+        assert re.search(rf"^{command}:", targets, re.MULTILINE)
+
+
+def test_the_example_lists_and_tells_what_to_do_without_an_engine() -> None:
+    def run(host: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-X", "dev", "examples/list_images.py"],
+            env={**os.environ, "DOCKER_HOST": host, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    with FakeEngine([web()]) as engine:
+        done = run(engine.host)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "shop/web:2.4.1, shop/web:latest" in done.stdout
+    assert "187,400,123" in done.stdout
+    done = run("unix:///nowhere/engine.sock")
+    assert done.returncode == 1
+    assert "unix:///nowhere/engine.sock (DOCKER_HOST)" in done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
+    assert f"Docker API {OLDEST} to {NEWEST}" in README
+    for option, needed in NEEDS.items():
+        assert re.search(rf"`{option}=True` \(API {re.escape(str(needed))}\b", README)
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert f"Python {oldest} or newer" in README
+    for name in (requirement.partition(">=")[0] for requirement in PROJECT["dependencies"]):
+        assert name in README
+
+
+def test_everything_public_has_words_of_its_own() -> None:
+    silent = []
+    for name in docker_images.__all__:
+        thing = getattr(docker_images, name)
+        if not (thing.__doc__ or "").strip():
+            silent.append(name)
+        for attribute, value in vars(thing).items():
+            public = not attribute.startswith("_") and (
+                callable(value) or isinstance(value, property)
+            )
+            if public and not (value.__doc__ or "").strip():
+                silent.append(f"{name}.{attribute}")
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    "module", sorted((ROOT / "docker_images").rglob("*.py")), ids=lambda path: path.stem
+)
+def test_every_module_opens_by_saying_what_it_knows(module: Path) -> None:
+    if module.name != "__main__.py":
+        assert ast.get_docstring(ast.parse(module.read_text()))

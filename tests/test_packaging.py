@@ -1,0 +1,205 @@
+"""What is installed, what is imported, and who knows what."""
+
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import docker_images
+from docker_images import errors
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "docker_images"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_all_names_what_is_public_sorted() -> None:
+    imported = {
+        alias.asname or alias.name
+        for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(docker_images.__all__) == imported
+    assert list(docker_images.__all__) == sorted(docker_images.__all__, key=_isort)
+
+
+def _isort(name: str) -> tuple[bool, str]:
+    return (not name.isupper(), name)  # constants first, as ruff sorts
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nothing_such"):
+        docker_images.nothing_such  # noqa: B018
+
+
+def test_every_error_is_below_the_root_and_in_the_drawing() -> None:
+    drawing = errors.__doc__ or ""
+    classes = [
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type) and value.__module__ == errors.__name__
+    ]
+    assert len(classes) == len(errors.__all__) > 8
+    for error in classes:
+        assert issubclass(error, docker_images.DockerImagesError)
+        assert error.__name__ in drawing
+        for builtin in re.findall(rf"{error.__name__} .*\((\w+)\)", drawing):
+            assert builtin in {base.__name__ for base in error.__mro__}
+    stray = [
+        (module.name, node.name)
+        for module in MODULES
+        if module.name != "errors.py" and "testing" not in module.parts
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and {"Exception"} & {ast.unparse(base) for base in node.bases}
+    ]
+    # The transport translates two of them, the command catches its own.
+    assert sorted(stray) == [
+        ("cli.py", "UsageError"),
+        ("http1.py", "HungUpError"),
+        ("http1.py", "ProtocolError"),
+    ]
+
+
+def test_errors_survive_pickling() -> None:
+    import pickle
+
+    error = docker_images.EngineResponseError("text", status=404, message="no")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.status, again.message) == ("text", 404, "no")
+
+
+def imports(module: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_httpx_is_known_in_few_modules() -> None:
+    knowing = {module.stem for module in MODULES if "httpx" in imports(module)}
+    assert knowing <= {"client", "engine", "failures", "proxied", "proxy", "request", "transport"}
+
+
+def test_versions_are_compared_in_one_module_only() -> None:
+    comparing = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Compare) and any(
+                isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for operator in node.ops
+            ):
+                sides = ast.unparse(node)
+                if re.search(r"\b(version|theirs|NEWEST|OLDEST|NEEDS|ApiVersion)\b", sides):
+                    comparing.add(module.relative_to(PACKAGE).as_posix())
+    # The fake engine plays the other side, with a table of its own.
+    assert {name for name in comparing if not name.startswith("testing/")} == {"versions.py"}
+
+
+def test_only_the_way_to_the_network_is_async() -> None:
+    asynchronous = {
+        module.stem
+        for module in MODULES
+        if "testing" not in module.parts
+        and any(
+            isinstance(node, ast.AsyncFunctionDef)
+            for node in ast.walk(ast.parse(module.read_text()))
+        )
+    }
+    network = {
+        "client",
+        "engine",
+        "transport",
+        "http1",
+        "connect",
+        "tls",
+        "ssh",
+        "proxied",
+        "proxy",
+        "loops",
+    }
+    assert asynchronous <= network | {"cli", "doctor"}
+
+
+def test_importing_opens_nothing_of_the_user() -> None:
+    program = """
+import sys
+seen = []
+def hook(event, args):
+    if event == "open" and isinstance(args[0], str): seen.append(args[0])
+    if event.startswith(("socket.", "subprocess.", "ssl.")): seen.append(event)
+sys.addaudithook(hook)
+import docker_images
+docker_images.DockerClient()
+home = __import__("os").path.expanduser("~")
+events = ("socket.connect", "socket.bind", "subprocess.")
+assert not [name for name in seen if "/.docker" in name or name.startswith(events)]
+assert "ssl.SSLContext" not in seen
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_a_client_that_nobody_closed_warns_of_nothing(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from docker_images import DockerClient
+from docker_images.testing import FakeEngine, image
+client = DockerClient(sys.argv[1])
+print(len(asyncio.run(client.list_images())), len(asyncio.run(client.list_images())))
+import trio
+print(len(trio.run(client.list_images)))
+"""
+    from docker_images.testing import FakeEngine, image
+
+    with FakeEngine([image("alpine:3")]) as engine:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-X", "dev", "-c", program, engine.host],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+    assert (done.stdout, done.stderr) == ("1 1\n1\n", "")
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_in_an_empty_environment_and_brings_few(tmp_path: Path) -> None:
+    """Ten distributions at most, this one among them; types, plugin and command included."""
+    wheels = tmp_path / "wheels"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(wheels), str(ROOT)], check=True)
+    (wheel,) = wheels.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"docker_images/py.typed", "pytest_docker_images.py"} <= set(names)
+    assert not [name for name in names if name.startswith("tests")]
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "empty")], check=True)
+    python = str(tmp_path / "empty" / "bin" / "python")
+    before = _installed(python)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    brought = _installed(python) - before
+    assert "docker-images" in brought
+    assert len(brought) <= 10, brought
+    heavy = "{'trio', 'rich', 'uvloop', 'httpcore'}"
+    lean = f"import docker_images, sys; print(*sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [python, "-W", "error", "-c", lean], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "\n"
+    command = str(tmp_path / "empty" / "bin" / "docker-images")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"docker-images \d+\.\d+\.\d+\n", done.stdout)
+
+
+def _installed(python: str) -> set[str]:
+    listing = (
+        "from importlib.metadata import distributions as d; print(*{x.name.lower() for x in d()})"
+    )
+    done = subprocess.run([python, "-c", listing], capture_output=True, text=True, check=True)
+    return set(done.stdout.lower().split())
