@@ -12,7 +12,8 @@ from typing import Protocol
 import anyio
 from anyio.abc import ByteStream
 
-from docker_images.endpoint import Endpoint
+from docker_images.endpoint import Endpoint, npipe_refusal
+from docker_images.errors import EndpointError
 
 __all__ = ["SocketStream", "Stream", "open_stream"]
 
@@ -100,6 +101,8 @@ async def open_stream(endpoint: Endpoint) -> Stream:
     """Connect to the engine. Raises `OSError` or a `DockerImagesError`."""
     if endpoint.kind == "unix":
         return SocketStream(await _connect(socket.AF_UNIX, endpoint.path))
+    if endpoint.kind == "npipe":
+        raise EndpointError(npipe_refusal(endpoint))
     # Imported here: most users need neither, and both take 40 ms.
     if endpoint.kind == "ssh":
         from docker_images.ssh import open_ssh

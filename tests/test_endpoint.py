@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import docker_images.endpoint
+from docker_images import DockerClient
 from docker_images.endpoint import (
     TLS,
     check_arguments,
     explain,
-    npipe_refusal,
     resolve_endpoint,
 )
 from docker_images.errors import EndpointError
@@ -698,9 +698,14 @@ def test_endpoints_are_compared_by_value() -> None:
     assert len({one, same, resolve_endpoint(NOWHERE, host="https://h/y")}) == 2
 
 
-def test_a_pipe_is_refused_with_the_way_out() -> None:
-    text = npipe_refusal(resolve_endpoint(NOWHERE, host="npipe:////./pipe/docker_engine"))
+@pytest.mark.anyio
+async def test_a_pipe_is_refused_with_the_way_out() -> None:
+    async with DockerClient("npipe:////./pipe/docker_engine") as client:
+        assert client.endpoint.path == r"\\.\pipe\docker_engine"
+        with pytest.raises(EndpointError) as caught:
+            await client.list_images()
 
+    text = str(caught.value)
     assert text.startswith("host=: npipe:////./pipe/docker_engine is a Windows named pipe")
     assert "host='tcp://localhost:2375'" in text
     assert "ssh://" in text
