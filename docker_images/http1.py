@@ -39,7 +39,7 @@ class Connection:
     def _begin(self) -> None:
         # It refers to us: only while an answer is read, so that no cycle keeps an idle socket open.
         self._parser: HttpResponseParser | None = None
-        self.status = 0  # until the head of the answer is complete
+        self.status: int = 0  # until the head of the answer is complete
         self.headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._framed = False  # the answer says where it ends

@@ -32,6 +32,10 @@ Keep: TypeAlias = Callable[[FakeImage], bool]
 class RefusedError(Exception):
     """The engine answers with an error."""
 
+    status: int
+    message: str
+    cause: str
+
     def __init__(self, status: int, message: str, cause: str | None = None) -> None:
         super().__init__(message)
         self.status, self.message = status, message

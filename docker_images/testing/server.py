@@ -59,7 +59,7 @@ class FakeEngine:
         mode: int = 0o600,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.images = Images(images)
+        self.images: Images = Images(images)
         """What the engine holds; change it at any time."""
         self.requests: list[Request] = []
         """What was asked, oldest first; clear it to count anew."""
