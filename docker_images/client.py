@@ -18,7 +18,7 @@ import httpx
 from anyio.lowlevel import checkpoint
 
 from docker_images.decode import ImageDecoder
-from docker_images.endpoint import Endpoint, check_arguments, resolve_endpoint
+from docker_images.endpoint import Endpoint, check_arguments, check_host, resolve_endpoint
 from docker_images.engine import Engine
 from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
 from docker_images.failures import FOREIGN, explain, where
@@ -83,6 +83,8 @@ class DockerClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         check_arguments(host, context)
+        if host is not None:
+            check_host(host)
         if transport is not None and (host is not None or context is not None):
             raise ValueError("transport already leads to an engine; leave out host and context")
         if transport is not None and not isinstance(transport, httpx.AsyncBaseTransport):

@@ -31,6 +31,7 @@ __all__ = [
     "Considered",
     "Endpoint",
     "check_arguments",
+    "check_host",
     "context_endpoint",
     "explain",
     "npipe_refusal",
@@ -153,6 +154,11 @@ def check_arguments(host: str | None, context: str | None) -> None:
             )
     if host is not None and context is not None:
         raise EndpointError("host= and context= are both given; leave one of them out")
+
+
+def check_host(host: str) -> None:
+    """Refuse a host that no engine can have, without a look at the environment."""
+    _host_endpoint(host, "host=", {}, Path(), sys.platform)
 
 
 # ── Who names the engine ────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,8 @@ MANY = [image(f"many/{n:03}:1") for n in range(30)]
     [
         ({"host": ""}, ValueError),
         ({"host": 1}, TypeError),
+        ({"host": "foo://host"}, EndpointError),
+        ({"host": "tcp://host:99999"}, EndpointError),
         ({"context": ""}, ValueError),
         ({"host": "unix:///x", "context": "x"}, ValueError),
         (
