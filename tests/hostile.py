@@ -107,8 +107,8 @@ class Server:
             self.open.add(sock)
             self.peak = max(self.peak, len(self.open))
             thread = threading.Thread(target=self._serve, args=(script, peer), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # only now: one that has not begun cannot be waited for
 
     def _serve(self, script: Script, peer: Peer) -> None:
         with suppress(OSError):
