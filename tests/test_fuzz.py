@@ -1,0 +1,356 @@
+"""Whatever bytes an engine sends, and whatever a user calls an engine: a right answer or our error.
+
+The properties hold for every input, so chance chooses them: `DOCKER_IMAGES_FUZZ` sets how many
+inputs each test tries, and lets chance be new each time; without it they are the same few ones.
+Inputs that once found a defect stay as examples.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import anyio
+import httpx
+import msgspec
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from docker_images import (
+    DockerClient,
+    DockerImagesError,
+    EndpointError,
+    ImageSummary,
+    resolve_endpoint,
+)
+from docker_images import decode as decode_module
+from docker_images.decode import ImageDecoder
+from docker_images.http1 import Connection, HungUpError, ProtocolError
+from docker_images.request import build_request
+from docker_images.responses import engine_info, error_message, read_version
+
+EXAMPLES = int(os.environ.get("DOCKER_IMAGES_FUZZ", "0"))
+fuzzed = settings(
+    max_examples=EXAMPLES or 80,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
+    """The data, cut at some places."""
+    at = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(at)]
+
+
+cuts = st.lists(st.integers(0, 10**6), max_size=12)
+
+# ── A list of images ────────────────────────────────────────────────────────────────────────────
+
+# Texts full of what the decoder cuts at.
+text = st.text(max_size=8) | st.sampled_from(
+    ['},{"Id":', '"},{"Id":"', "\\", '"', "]", "ü🐳", "\x00"]
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
+image = st.fixed_dictionaries(
+    {"Id": text | anything},
+    optional={
+        "Created": st.integers(-(2**63), 2**64) | anything,
+        "RepoTags": st.none() | st.lists(text, max_size=2) | anything,
+        "Labels": st.none() | st.dictionaries(text, text, max_size=2) | anything,
+        "Manifests": st.lists(st.fixed_dictionaries({"ID": text, "Id": text}), max_size=2),
+        "Unknown": anything | st.lists(st.fixed_dictionaries({"Id": text}), max_size=3),
+    },
+)
+good_image = st.fixed_dictionaries(
+    {"Id": text},
+    optional={
+        "Created": st.integers(0, 3),
+        "Size": st.integers(0, 2**63),
+        "Labels": st.none() | st.dictionaries(text, text, max_size=2),
+        "Unknown": st.lists(st.fixed_dictionaries({"Id": text}), max_size=3),
+    },
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """What an engine may send as a list: good ones, odd ones, and ones with a byte or two wrong."""
+    found = draw(st.lists(good_image, max_size=12) | st.lists(image, max_size=8) | anything)
+    separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
+    body = json.dumps(found, separators=separators, ensure_ascii=draw(st.booleans()))
+    return mutated(draw, body.encode("utf-8", "surrogatepass"))
+
+
+def mutated(draw: st.DrawFn, data: bytes) -> bytes:
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(data)))
+        drop = draw(st.integers(0, 3))
+        data = data[:at] + draw(st.binary(max_size=3)) + data[at + drop :]
+    return data
+
+
+def whole(body: bytes) -> list[ImageSummary] | str:
+    try:
+        return msgspec.json.decode(body, type=list[ImageSummary])
+    except RecursionError:
+        return "the JSON is nested too deeply"
+    except UnicodeDecodeError as error:
+        return f"invalid UTF-8: {error.reason}"
+    except ValueError as error:
+        return str(error)
+
+
+def sliced(parts: Iterable[bytes]) -> list[ImageSummary] | str:
+    decoder = ImageDecoder()
+    images: list[ImageSummary] = []
+    for part in parts:
+        decoder.feed(part)
+        while found := decoder.step():
+            images += found
+    try:
+        return images + decoder.finish()
+    except ValueError as error:
+        return str(error)
+
+
+@fuzzed
+@given(body=bodies(), cuts=cuts, size=st.integers(8, 120))
+@example(body=b'[{"Id":"a"},{"Id":"b"},{"Id":"c"}x', cuts=[], size=8)
+@example(body=b'[{"Id":"},{\\"Id\\":"},{"Id":"b"}]', cuts=[], size=8)
+@example(body=b'[{"Id":"a","x":[{"Id":1},{"Id":2}]},{"Id":"b"}]', cuts=[], size=8)
+@example(body=b'[{"Id":"a"},{"Id":"\xff"}]', cuts=[12], size=8)
+def test_a_list_decoded_in_slices_is_the_list_decoded_whole(
+    body: bytes, cuts: list[int], size: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_module, "SLICE", size)  # else only bodies of 64 KiB are sliced
+        assert sliced(pieces(body, cuts)) == whole(body)
+
+
+# ── HTTP ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Script:
+    """A stream that says its pieces, and then ends."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self.parts = [part for part in parts if part]
+
+    async def send(self, item: bytes) -> None:
+        pass
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self.parts:
+            raise anyio.EndOfStream
+        return self.parts.pop(0)
+
+    def is_stale(self) -> bool:
+        return False
+
+    async def aclose(self) -> None:
+        pass
+
+
+ANY_BODY = st.binary(max_size=80)
+token = st.sampled_from(["X", "Api-Version", "Server", "Content-Length", "Connection", "Upgrade"])
+value = st.sampled_from(["1.41", "0", "5", "close", "chunked", "upgrade", "x y", ""])
+
+
+@st.composite
+def messages(draw: st.DrawFn, content: st.SearchStrategy[bytes] = ANY_BODY) -> tuple[bytes, bytes]:
+    """An answer that is right, and its body."""
+    body = draw(content)
+    interim = b"HTTP/1.1 103 Early\r\nX: y\r\n\r\n" * draw(st.integers(0, 2))
+    head = b"HTTP/1.1 200 OK\r\nApi-Version: 1.55\r\n"
+    framing = draw(st.sampled_from(["length", "chunks", "close"]))
+    if framing == "length":
+        return interim + head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), body
+    if framing == "close":
+        return interim + head + b"\r\n" + body, body
+    chunks = b"".join(
+        b"%x%b\r\n%b\r\n" % (len(part), draw(st.sampled_from([b"", b";x=y"])), part)
+        for part in pieces(body, draw(cuts))
+        if part
+    )
+    trailer = draw(st.sampled_from([b"", b"Api-Version: 1.20\r\n"]))
+    return (
+        interim
+        + head
+        + b"Transfer-Encoding: chunked\r\n\r\n"
+        + chunks
+        + b"0\r\n"
+        + trailer
+        + b"\r\n",
+        body,
+    )
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """An answer with something wrong in it, or wrong altogether."""
+    lines = draw(st.lists(st.tuples(token, value), max_size=3))
+    raw, _ = draw(messages())
+    head, end, body = raw.partition(b"\r\n\r\n")
+    more = "".join(f"\r\n{name}: {said}" for name, said in lines).encode()
+    return mutated(draw, head + more + end + body)
+
+
+async def exchange(parts: Iterable[bytes]) -> Any:
+    connection = Connection(Script(parts), 2**20)
+    try:
+        await connection.ask(b"")
+        body = b""
+        while data := await connection.read():
+            body += data
+    except (ProtocolError, HungUpError) as error:
+        return type(error)
+    return connection.status, connection.headers, body
+
+
+@fuzzed
+@given(message=messages(), cuts=cuts)
+def test_a_right_answer_is_read_whatever_pieces_it_comes_in(
+    message: tuple[bytes, bytes], cuts: list[int]
+) -> None:
+    raw, body = message
+    status, headers, read = anyio.run(exchange, pieces(raw, cuts))
+    assert (status, read) == (200, body)
+    assert dict(headers)[b"Api-Version"] == b"1.55"
+
+
+@fuzzed
+@given(raw=broken() | st.binary(max_size=60), cuts=cuts)
+@example(raw=b"HTTP/1.1 000 OK\r\nContent-Length: 0\r\n\r\n", cuts=[])
+@example(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n\r\n", cuts=[50])
+def test_a_wrong_answer_means_the_same_whatever_pieces_it_comes_in(
+    raw: bytes, cuts: list[int]
+) -> None:
+    assert anyio.run(exchange, pieces(raw, cuts)) == anyio.run(exchange, [raw])
+
+
+# ── From bytes to the list ──────────────────────────────────────────────────────────────────────
+
+
+class Bytes(httpx.AsyncBaseTransport):
+    """Answers each request with these bytes, through our own HTTP."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        connection = Connection(Script(self.parts), 2**20)
+        await connection.ask(b"")
+        return httpx.Response(
+            connection.status, headers=connection.headers, stream=Body(connection)
+        )
+
+
+class Body(httpx.AsyncByteStream):
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    async def __aiter__(self):  # type: ignore[no-untyped-def]
+        while data := await self.connection.read():
+            yield data
+
+
+async def listed(parts: list[bytes]) -> list[ImageSummary] | DockerImagesError:
+    async with DockerClient(transport=Bytes(parts)) as client:
+        try:
+            return await client.list_images()
+        except DockerImagesError as error:
+            return error
+
+
+@fuzzed
+@given(
+    message=messages(
+        st.lists(good_image, max_size=6).map(lambda found: json.dumps(found).encode())
+    ),
+    cuts=cuts,
+)
+def test_a_right_list_is_listed(message: tuple[bytes, bytes], cuts: list[int]) -> None:
+    raw, body = message
+    found = anyio.run(listed, pieces(raw, cuts))
+    assert not isinstance(found, DockerImagesError)
+    wanted = [
+        (entry.get("Created", 0), entry["Id"], entry.get("Size", 0)) for entry in json.loads(body)
+    ]
+    wanted.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+    assert [(image.created, image.id, image.size) for image in found] == wanted
+
+
+@st.composite
+def anything_sent(draw: st.DrawFn) -> bytes:
+    raw, _ = draw(messages(bodies()))
+    status = draw(st.sampled_from([b"200", b"200", b"400", b"500", b"204", b"302"]))
+    return mutated(draw, raw.replace(b" 200 ", b" %b " % status, 1))
+
+
+@fuzzed
+@given(raw=anything_sent(), cuts=cuts)
+def test_any_bytes_are_a_list_or_an_error_of_ours(raw: bytes, cuts: list[int]) -> None:
+    found = anyio.run(listed, pieces(raw, cuts))
+    if isinstance(found, DockerImagesError):
+        assert "http://docker (transport=)" in str(found)
+        assert str(found).isprintable()
+    else:
+        assert b" 200 " in raw
+        assert found == sorted(found, key=lambda image: (-image.created, image.id, image.size))
+
+
+@fuzzed
+@given(body=st.binary() | st.text().map(str.encode) | bodies())
+def test_the_words_of_a_refusal_are_short_and_harmless(body: bytes) -> None:
+    message = error_message(body)
+    assert message.isprintable()
+    assert len(message) <= 400
+
+
+@fuzzed
+@given(server=st.text(), version=st.text())
+def test_any_headers_say_who_answers_or_nothing(server: str, version: str) -> None:
+    info = engine_info({"server": server, "api-version": version})
+    assert str(info).isprintable()
+    told = read_version(version.encode("utf-8", "surrogatepass"))
+    assert told is None or 0 <= told.major <= 9999
+
+
+# ── What users call an engine ───────────────────────────────────────────────────────────────────
+
+PARTS = """unix:// tcp:// ssh:// npipe:// http:// https:// fd:// / [ ] ::1 % %2f @ : :0 :2375 :99999
+? # .. user xn--a-ecp docker.sock host -o -oProxyCommand=x ü ~ $HOME""".split()
+names = st.lists(
+    st.sampled_from([*PARTS, "\x00", "\n", " ", "\ud800", "\\\\.\\pipe\\"]) | st.text(max_size=4),
+    max_size=7,
+).map("".join)
+
+
+@fuzzed
+@given(host=names)
+@example(host="tcp://xn--a-ecp.ru:2375")
+def test_any_name_is_an_endpoint_that_can_be_asked_or_an_error_of_ours(host: str) -> None:
+    for how in ("DOCKER_HOST", "host="):
+        try:
+            if how == "host=":
+                endpoint = resolve_endpoint({"HOME": "/nowhere"}, host=host or "x")
+            else:
+                endpoint = resolve_endpoint({"HOME": "/nowhere", "DOCKER_HOST": host})
+            request = build_request(endpoint, "/v1.55/images/json")
+        except EndpointError:
+            pass
+        else:
+            line = request.url.raw_path
+            assert b" " not in line
+            assert line.endswith(b"/v1.55/images/json")
+            assert not endpoint.hostname.startswith("-")
+            assert not (endpoint.user or "").startswith("-")
