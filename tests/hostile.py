@@ -256,6 +256,27 @@ def docker(version: str, count: int = 3) -> Script:
     return script
 
 
+def forwarding(host: str) -> Script:
+    """Passes every byte to a real engine and back."""
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    def script(peer: Peer) -> None:
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(host.removeprefix("unix://"))
+            there = threading.Thread(target=pump, args=(peer.socket, engine))
+            there.start()
+            pump(engine, peer.socket)
+            there.join()
+
+    return script
+
+
 # ── What tests count ────────────────────────────────────────────────────────────────────────────
 
 

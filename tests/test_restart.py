@@ -1,19 +1,28 @@
 """The engine goes away and comes back, older, newer or never; the client need not be rebuilt."""
 
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import engines
 import pytest
-from hostile import LIST, OLD, Peer, Script, answer, answering, docker, ids, images, serving, until
+from hostile import (
+    LIST,
+    OLD,
+    Peer,
+    answer,
+    answering,
+    docker,
+    forwarding,
+    ids,
+    images,
+    serving,
+    until,
+)
 
 from docker_images import (
     ApiVersion,
@@ -75,26 +84,6 @@ async def test_an_option_is_honoured_once_the_engine_is_upgraded(path: Path) -> 
             await client.list_images(shared_size=True)
         with serving(docker("1.55"), path=path):
             assert len(await client.list_images(shared_size=True)) == 3
-
-
-def forwarding(host: str) -> Script:
-    """Passes every byte to a real engine and back."""
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    def script(peer: Peer) -> None:
-        with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(host.removeprefix("unix://"))
-            there = threading.Thread(target=pump, args=(peer.socket, engine))
-            there.start()
-            pump(engine, peer.socket)
-            there.join()
-
-    return script
 
 
 async def test_a_real_engine_may_be_replaced_by_another(
