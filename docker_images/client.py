@@ -279,7 +279,8 @@ class DockerClient:
             if received > self._max_response_bytes:
                 raise ValueError(f"it is longer than max_response_bytes={self._max_response_bytes}")
             decoder.feed(data)
-            while slice_ := decoder.step():
+            # Also where no slice is ready: bytes without end must not hold up the event loop.
+            while (slice_ := decoder.step()) or perf_counter() > turn:
                 take(slice_)
                 if perf_counter() > turn:
                     await checkpoint()

@@ -12,6 +12,7 @@ from typing import cast
 import anyio
 import httpx
 import msgspec
+from anyio.lowlevel import checkpoint
 
 from docker_images.endpoint import Endpoint
 from docker_images.errors import (
@@ -287,6 +288,7 @@ class Engine:
                 said += data
                 if len(said) > MAX_ERROR_BODY:
                     break
+                await checkpoint()  # the transport waits only when it must
         except DockerImagesError:
             raise
         except FOREIGN as error:

@@ -51,6 +51,11 @@ class Peer:
             self.socket.sendall(bytes([byte]))
             self.wait(pause)
 
+    def hang_up(self) -> None:
+        """Close, also while another thread sends or receives."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
     def reset(self) -> None:
         """Close with RST in place of FIN."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -61,7 +66,7 @@ class Peer:
         self.server.over.wait(seconds)
 
     @property
-    def hung_up(self) -> bool:
+    def was_left(self) -> bool:
         """Whether the client has closed; waits a little for it."""
         self.socket.settimeout(5)
         try:

@@ -95,7 +95,7 @@ def breaking(host: str, chance: random.Random) -> hostile.Script:
     def script(peer: Peer) -> None:
         if chance.random() < 0.3:
             seconds = chance.random() * 0.2
-            Timer(seconds, peer.socket.shutdown, [socket.SHUT_RDWR]).start()
+            Timer(seconds, peer.hang_up).start()
         forward(peer)
 
     return script

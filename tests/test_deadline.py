@@ -10,7 +10,7 @@ import pytest
 import trustme
 from hostile import LIST, OLD, Peer, Script, answer, images, serving, until
 
-from docker_images import DockerClient, EngineTimeoutError
+from docker_images import DockerClient, DockerImagesError, EngineTimeoutError
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +107,43 @@ async def test_a_call_ends_in_time_whatever_the_engine_does(
         assert isinstance(info.value, TimeoutError)
         if script is not does_not_read:
             assert until(lambda: not server.open), "the connection is closed"
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 Oops"])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        pytest.param((b"1;x=" + b"y" * 60_000 + b"\r\n \r\n") * 100, id="chunk extensions"),
+        pytest.param((b"100000\r\n" + b" " * 0x100000 + b"\r\n") * 6, id="spaces"),
+    ],
+)
+async def test_a_flood_does_not_hold_up_the_event_loop_nor_the_deadline(
+    flood: bytes, status: str
+) -> None:
+    # The socket is never empty, so the client never has to wait.
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(CHUNKED.replace(b"200 OK", status.encode()))
+        while True:
+            peer.send(flood)
+
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await anyio.sleep(0)
+            turns += 1
+
+    with serving(script) as server:
+        async with DockerClient(server.host) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            start = time.monotonic()
+            with pytest.raises(DockerImagesError):  # the deadline, or a body that is too long
+                await client.list_images(timeout=0.3)
+            assert time.monotonic() - start < 1.5
+            assert turns > 10
+            tasks.cancel_scope.cancel()
 
 
 async def test_a_full_backlog_ends_in_time_and_costs_little_or_is_waited_out() -> None:

@@ -251,17 +251,17 @@ async def test_numbers_beyond_64_bit_are_numbers() -> None:
 
 
 async def test_a_body_too_long_is_refused_before_it_is_read() -> None:
-    hung_up = []
+    left = []
 
     def script(peer: Peer) -> None:
         peer.request()
         peer.send(answer(b"", headers={"Content-Length": str(10**9)}))
-        hung_up.append(peer.hung_up)
+        left.append(peer.was_left)
 
     with serving(script) as server:
         with pytest.raises(ResponseFormatError, match="max_response_bytes=1000000"):
             await ask(server.host, max_response_bytes=10**6)
-        assert until(lambda: hung_up == [True])
+        assert until(lambda: left == [True])
 
 
 async def test_a_body_of_no_length_is_read_up_to_the_bound() -> None:
