@@ -16,7 +16,11 @@ import pytest
 
 import docker_images
 from docker_images import DockerClient
+from docker_images.client import MAX_CALLS
+from docker_images.engine import MAX_ERROR_BODY
+from docker_images.http1 import MAX_HEAD
 from docker_images.testing import FakeEngine, image
+from docker_images.transport import MAX_IDLE, MAX_RESPONSE_BYTES
 from docker_images.versions import NEEDS, NEWEST, OLDEST
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +112,16 @@ def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
     assert f"Python {oldest} or newer" in README
     for name in (requirement.partition(">=")[0] for requirement in PROJECT["dependencies"]):
         assert name in README
+
+
+def test_the_bounds_in_the_pages_are_those_of_the_code() -> None:
+    security = (ROOT / "SECURITY.md").read_text()
+    reliability = (ROOT / "docs" / "reliability.md").read_text()
+    assert f"{MAX_CALLS} calls at once, {MAX_IDLE} idle connections kept" in security
+    assert f"at most {MAX_IDLE} connections are kept" in reliability
+    assert f"{MAX_RESPONSE_BYTES // 2**20} MiB unless set otherwise" in security
+    assert f"{MAX_HEAD // 1024} KiB without a byte of body" in security
+    assert f"its first {MAX_ERROR_BODY // 1024} KiB are read" in security
 
 
 def test_everything_public_has_words_of_its_own() -> None:
