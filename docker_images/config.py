@@ -78,7 +78,7 @@ def home_folder(env: Mapping[str, str], platform: str) -> Path:
 def config_folder(env: Mapping[str, str], platform: str) -> Path:
     """Where docker keeps its configuration: `DOCKER_CONFIG`, or `.docker` at home."""
     named = env.get("DOCKER_CONFIG")
-    return Path(named) if named else home_folder(env, platform) / ".docker"
+    return Path(named) if named else Path(home_folder(env, platform), ".docker")
 
 
 def read_config(folder: Path) -> Config:

@@ -7,6 +7,7 @@ ask once more, and when an engine would ignore what is asked. What each version 
 
 import logging
 from collections.abc import Collection
+from functools import partial
 from typing import cast
 
 import anyio
@@ -82,7 +83,7 @@ class Engine:
         self.newest: tuple[bytes, ApiVersion] | None = None
         """The newest version of the engine, as it stood in an answer, and what that means."""
         self._at = where(endpoint)
-        self._negotiating = PerLoop(anyio.Lock)
+        self._negotiating = PerLoop(partial(anyio.Lock, fast_acquire=True))
         self._origin = origin(endpoint)
 
     async def ask(

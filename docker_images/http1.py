@@ -16,6 +16,9 @@ __all__ = ["Connection", "HungUpError", "ProtocolError"]
 # llhttp waits for their end for ever; Go's client allows 1 MiB, httpcore 100 KiB, h11 16 KiB.
 MAX_HEAD = 64 * 1024
 
+# Bytes to read at once: just below the 128 KiB from which glibc maps fresh memory for each buffer.
+READ = 120 * 1024
+
 
 class ProtocolError(Exception):
     """The peer does not speak HTTP/1.1, or not as one may."""
@@ -58,14 +61,14 @@ class Connection:
         self._parser = HttpResponseParser(self)
         await self.stream.send(request)
         while not self.status:
-            await self._read(65536)
+            await self._read()
 
     async def read(self) -> bytes:
         """The next bytes of the answer's body; `b""` at its end. Raises as `ask` does."""
         while not self._body:
             if self._done:
                 return b""
-            await self._read(262144)
+            await self._read()
         data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         return data
@@ -84,10 +87,10 @@ class Connection:
         self._parser = None
         await self.stream.aclose()
 
-    async def _read(self, max_bytes: int) -> None:
+    async def _read(self) -> None:
         assert self._parser is not None
         try:
-            data = await self.stream.receive(max_bytes)
+            data = await self.stream.receive(READ)
         except anyio.EndOfStream:
             if self.status and not self._framed:
                 self._done = True
