@@ -41,8 +41,9 @@ from docker_images.versions import ApiVersion, Pin, pin_in
 
 __all__ = ["DockerClient"]
 
-# The event loop gets its turn about this often while a list is decoded.
-BUDGET = 0.001  # seconds
+# The event loop gets its turn after this time and the step that is under way, of a millisecond or
+# so, while a list is decoded.
+BUDGET = 0.0005  # seconds
 # Calls at once; the others wait for their turn. Each takes a connection, and a process may often
 # open no more than 1024 files, on macOS 256.
 MAX_CALLS = 100

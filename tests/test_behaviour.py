@@ -181,10 +181,10 @@ async def test_a_real_engine_without_images_and_with_300(
         async with DockerClient(host, timeout=600) as client:  # Podman on vfs takes its time
             assert await client.list_images(all=True) == []
             await anyio.to_thread.run_sync(lambda: engines.fill(host, many=300))
-            images = await client.list_images(label="number")
-            assert len(images) == 300
+            images = await client.list_images(all=True)  # Podman takes its time for each
             wanted = {image["Id"]: expected(image) for image in raw(host, "?all=1")}
-            for image in await client.list_images(all=True):
-                assert told(image, wanted[image.id]) == wanted[image.id]
-            numbers = [int(image.labels["number"]) for image in images]
-            assert numbers == sorted(numbers, reverse=True)
+            assert [told(image, wanted[image.id]) for image in images] == [
+                wanted[image.id] for image in images
+            ]
+            numbers = [int(image.labels["number"]) for image in images if "number" in image.labels]
+            assert numbers == sorted(range(300), reverse=True)
