@@ -159,11 +159,10 @@ class _Exchange(httpx.AsyncByteStream):
                 f"cannot reach {at}: no connection to the proxy: {_fact(root)}; "
                 f"mend {self._variable()}, or {self._around()}"
             )
-        if fact := tls.explain(root, self._endpoint):
+        hung_up = str(error).startswith(("Server disconnected", "peer closed connection"))
+        if fact := tls.explain(anyio.EndOfStream() if hung_up else root, self._endpoint):
             return EngineConnectionError(f"cannot connect to {at}: {fact}")
-        if str(error).startswith(("Server disconnected", "peer closed connection")):
-            root = HungUpError()
-        return explain(root, self._endpoint)
+        return explain(HungUpError() if hung_up else root, self._endpoint)
 
     def _variable(self) -> str:
         return "HTTPS_PROXY" if self._endpoint.tls else "HTTP_PROXY"

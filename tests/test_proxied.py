@@ -381,7 +381,9 @@ async def test_a_missing_client_certificate_is_explained(
         serving(passing_to(engine), tcp=True) as proxy,
     ):
         monkeypatch.setenv("HTTPS_PROXY", url_of(proxy))
-        with pytest.raises(EngineConnectionError, match="it wants a client certificate"):
+        # TLS 1.3 tells after the handshake: the alert may be lost when the engine hangs up.
+        wanted = "it wants a client certificate|shows no client certificate"
+        with pytest.raises(EngineConnectionError, match=wanted):
             await ask(TLS)
 
 
