@@ -53,6 +53,7 @@ class _Exchange(httpx.AsyncByteStream):
         self._transport: httpx.AsyncHTTPTransport | None = None
         self._body: AsyncIterator[bytes] | None = None
         self._socket: Any = None  # an httpcore.AsyncNetworkStream, once there is a connection
+        self._in_tls = False
         self._failed = ""
 
     async def ask(self, request: httpx.Request) -> httpx.Response:
@@ -107,6 +108,8 @@ class _Exchange(httpx.AsyncByteStream):
         """Called by httpcore at each of its steps: python-httpx.org/advanced/extensions/#trace."""
         if event.endswith("connect_tcp.complete"):
             self._socket = info["return_value"]
+        elif event.endswith("start_tls.complete"):
+            self._in_tls = True
         elif event.endswith(".failed"):
             self._failed = self._failed or event
 
@@ -160,7 +163,9 @@ class _Exchange(httpx.AsyncByteStream):
                 f"mend {self._variable()}, or {self._around()}"
             )
         hung_up = str(error).startswith(("Server disconnected", "peer closed connection"))
-        if fact := tls.explain(anyio.EndOfStream() if hung_up else root, self._endpoint):
+        if hung_up and self._in_tls:
+            root = anyio.EndOfStream()
+        if fact := tls.explain(root, self._endpoint):
             return EngineConnectionError(f"cannot connect to {at}: {fact}")
         return explain(HungUpError() if hung_up else root, self._endpoint)
 
