@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import anyio
@@ -497,6 +498,9 @@ async def test_a_proxy_that_hangs_is_given_up_and_leaves_nothing_open(
             assert descriptors() <= before
 
 
+@pytest.mark.skipif(
+    version("anyio") < "4.16", reason="older ones forget the socket of a cancelled connect"
+)
 async def test_calls_that_are_cancelled_at_any_moment_leave_nothing_open(proxy: Server) -> None:
     async with DockerClient(PLAIN) as client:
         await client.list_images()
