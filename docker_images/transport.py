@@ -98,10 +98,12 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     async def release(self, connection: Connection, idle: list[Connection]) -> None:
         """Keep the connection if its answer was read to the end, else close it."""
-        if connection.is_reusable and not self._closed and len(idle) < MAX_IDLE:
-            idle.append(connection)
-        else:
+        if not connection.is_reusable or len(idle) >= MAX_IDLE:
             await connection.aclose()
+            return
+        idle.append(connection)
+        if self._closed:  # looked at last: another thread may close the client at this moment
+            await self.aclose()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -15,7 +15,19 @@ import pytest
 import trio
 import trustme
 import uvloop
-from hostile import LIST, OLD, Peer, answer, answering, descriptors, docker, ids, images, serving
+from hostile import (
+    LIST,
+    OLD,
+    Peer,
+    answer,
+    answering,
+    descriptors,
+    docker,
+    ids,
+    images,
+    serving,
+    until,
+)
 
 from docker_images import DockerClient, EngineConnectionError
 from docker_images.client import MAX_CALLS
@@ -230,4 +242,4 @@ def test_a_client_may_be_closed_by_another_thread_at_any_time() -> None:
 
             in_threads(lambda main=main: asyncio.run(main()), close)  # type: ignore[misc]
         server.hang_up()
-        assert descriptors() <= before + len(server.open)
+        assert until(lambda: descriptors() <= before + len(server.open))
