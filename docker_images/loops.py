@@ -18,7 +18,7 @@ T = TypeVar("T")
 class PerLoop(Generic[T]):
     """A value for each event loop, made by `make` when a loop first asks for it.
 
-    Connections and locks cannot move between loops, so a client used in several has one set each.
+    Locks and the pipes of ssh cannot move between loops, so a client used in several has one each.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:

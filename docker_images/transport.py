@@ -43,8 +43,8 @@ def transport_to(
 class EngineTransport(httpx.AsyncBaseTransport):
     """GET requests to one endpoint. Every failure is raised as a `DockerImagesError`.
 
-    It is an ordinary httpx transport, but knows of httpx only the request and the response: no pool
-    of httpcore's, which loses connections when calls are cancelled, and a third of its time.
+    It is an ordinary httpx transport, but knows of httpx only the request and the response: not the
+    pool of httpcore, which loses connections when calls are cancelled.
     """
 
     def __init__(self, endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
