@@ -7,6 +7,7 @@ the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`,
 
 import logging
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf, isfinite
 from time import perf_counter
@@ -104,6 +105,7 @@ class DockerClient:
         self._max_response_bytes = max_response_bytes
         self._transport = transport
         self._engine: Engine | None = None
+        self._finding = threading.Lock()
         self._turns = Turns(MAX_CALLS)
         self._closed = False
 
@@ -296,23 +298,26 @@ class DockerClient:
     def _find(self) -> Engine:
         """The engine that is asked, found at first use."""
         if self._engine is None:
-            pin = self._pin or pin_in(os.environ)
-            if self._transport is not None:
-                endpoint = Endpoint(
-                    kind="tcp",
-                    host="http://docker",
-                    source="transport=",
-                    hostname="docker",
-                    port=80,
-                )
-                self._engine = Engine(endpoint, self._transport, pin)
-            else:
-                endpoint = resolve_endpoint(host=self._host, context=self._context)
-                for warning in endpoint.warnings:
-                    _log.warning("%s", warning)
-                transport = transport_to(endpoint, self._max_response_bytes)
-                self._engine = Engine(endpoint, transport, pin)
+            with self._finding:  # event loops in several threads may come first
+                if self._engine is None:
+                    self._engine = self._look_for_it()
         return self._engine
+
+    def _look_for_it(self) -> Engine:
+        pin = self._pin or pin_in(os.environ)
+        if self._transport is not None:
+            endpoint = Endpoint(
+                kind="tcp",
+                host="http://docker",
+                source="transport=",
+                hostname="docker",
+                port=80,
+            )
+            return Engine(endpoint, self._transport, pin)
+        endpoint = resolve_endpoint(host=self._host, context=self._context)
+        for warning in endpoint.warnings:
+            _log.warning("%s", warning)
+        return Engine(endpoint, transport_to(endpoint, self._max_response_bytes), pin)
 
 
 def _seconds(timeout: float | EllipsisType | None) -> float | None:

@@ -45,6 +45,16 @@ class Peer:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def gather(self, count: int) -> None:
+        """Hold the answer back until so many clients wait at once, or have waited once."""
+        server = self.server
+        with server.gathering:
+            server.waiting += 1
+            server.most_waiting = max(server.most_waiting, server.waiting)
+            server.gathering.notify_all()
+            server.gathering.wait_for(lambda: server.most_waiting >= count, 30)
+            server.waiting -= 1
+
     def drip(self, data: bytes, pause: float = 0.02) -> None:
         """Send byte by byte, until the client has had enough."""
         for byte in data:
@@ -97,8 +107,11 @@ class Server:
         """How many connections were ever made."""
         self.open: set[socket.socket] = set()
         """Connections that are open, as far as the engine knows."""
-        self.peak = 0
-        """How many connections were open at once."""
+        self.gathering = threading.Condition()
+        self.waiting = 0
+        """How many clients are being gathered."""
+        self.most_waiting = 0
+        """How many of them waited at once."""
         self._threads: list[threading.Thread] = []
 
     def run(self, script: Script) -> None:
@@ -110,7 +123,6 @@ class Server:
             peer = Peer(self, sock, self.connections)
             self.connections += 1
             self.open.add(sock)
-            self.peak = max(self.peak, len(self.open))
             thread = threading.Thread(target=self._serve, args=(script, peer), daemon=True)
             thread.start()
             self._threads.append(thread)  # only now: one that has not begun cannot be waited for
