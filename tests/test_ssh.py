@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,7 +228,19 @@ async def until(condition: Callable[[], bool]) -> None:
 async def gone(pid: int) -> bool:
     """For our children that the event loop collects in its own time."""
     await until(lambda: not exists(pid))
+    await noticed()
     return True
+
+
+def watchers() -> list[threading.Thread]:
+    """Those that tell asyncio of the end of processes."""
+    return [one for one in threading.enumerate() if one.name.startswith("asyncio-waitpid")]
+
+
+async def noticed() -> None:
+    """asyncio complains of pipes whose process has ended, but has not been told."""
+    await until(lambda: not watchers())
+    await anyio.sleep(0.05)
 
 
 async def stopped(pid: int) -> bool:
@@ -423,7 +436,6 @@ class TestNothingStays:
         pid = stream.pid
         del stream
         assert await gone(pid)
-        await anyio.sleep(0.5)  # asyncio hears of it from a thread, and complains without
 
 
 class TestItsEventLoop:
@@ -458,6 +470,9 @@ class TestItsEventLoop:
         elif way == "close elsewhere":
             anyio.run(stream.aclose)
         del stream
+        gc.collect()
+        for thread in watchers():
+            thread.join(5)  # the last who refer to the lost pipes
         gc.collect()
         assert not exists(pid)
 
@@ -503,6 +518,7 @@ class TestOfAsyncioAlone:
         with pytest.raises(asyncio.CancelledError):
             await task
         await until(lambda: children() <= before)
+        await noticed()
 
 
 @pytest.fixture(scope="module")
@@ -648,6 +664,7 @@ class TestClient:
                 await anyio.sleep_forever()
             assert await client.list_images()
         await until(lambda: children() <= before)
+        await noticed()
 
 
 def test_a_client_may_be_used_in_one_event_loop_after_the_other(
