@@ -5,8 +5,8 @@ answer, Podman does not sort. Sorting 50 000 images takes 20 ms, which no event 
 for, so the work is done in steps, while the list comes in and at its end. Pure.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import chain
 from operator import attrgetter, eq
 
 from docker_images.models import ImageSummary
@@ -19,8 +19,6 @@ _id_and_size = attrgetter("id", "size")
 
 # Images handled in one step: a quarter of a millisecond.
 STEP = 2048
-# Runs that are merged at once: the more, the fewer times each image is looked at.
-FAN = 8
 
 
 class OrderedImages:
@@ -31,12 +29,14 @@ class OrderedImages:
             ...  # one step is done
         return images.result
 
-    A slice that follows the one before in time, as all of Docker's do, is only joined to it. Else
-    it begins a new run, and eight runs of about the same length are merged into one, by a sort that
-    finds them in order: so no step handles the whole list more than once.
+    A slice is sorted while it is at hand: looking at 1000 images later takes a tenth of a
+    millisecond. A step's worth of slices makes a run, joined to the one before if it follows it in
+    time, as all of Docker's do. Of several runs, the same period of each makes a step of the list.
     """
 
     def __init__(self) -> None:
+        self._loose: list[ImageSummary] = []
+        self._in_order = True  # the slices among them
         self._runs: list[list[ImageSummary]] = []
 
     @property
@@ -45,33 +45,62 @@ class OrderedImages:
         return self._runs[0] if self._runs else []
 
     def add(self, images: list[ImageSummary]) -> None:
-        """Take over a slice."""
+        """Take a slice."""
         if not images:
             return
         images.sort(key=_created, reverse=True)
-        runs = self._runs
-        if runs and runs[-1][-1].created >= images[0].created:
-            runs[-1] += images
-            return
-        runs.append(images)
-        while len(runs) >= FAN and len(runs[-FAN]) < FAN // 2 * len(runs[-1]):
-            self._merge()
+        loose = self._loose
+        if loose and loose[-1].created < images[0].created:
+            self._in_order = False
+        loose += images
+        if len(loose) >= STEP:
+            self._begin_run()
 
     def settle(self) -> Iterator[None]:
         """Finish the work, a step at a time."""
-        while len(self._runs) > 1:
-            self._merge()
-            yield
+        self._begin_run()
+        if len(self._runs) > 1:
+            yield from self._merge()
         images = self.result
-        for begin, end in _same_second(images):
-            if begin < end:
-                yield from _settle(images, begin, end)
+        if len(images) > 1:
+            for begin, end in _same_second(images):
+                if begin < end:
+                    yield from _settle(images, begin, end)
+                yield
+
+    def _begin_run(self) -> None:
+        run, self._loose = self._loose, []
+        if not self._in_order:
+            run.sort(key=_created, reverse=True)
+            self._in_order = True
+        runs = self._runs
+        if run and runs and runs[-1][-1].created >= run[0].created:
+            runs[-1] += run
+        elif run:
+            runs.append(run)
+
+    def _merge(self) -> Iterator[None]:
+        # Every so many images of each run one is looked at; as many of those as there are runs are
+        # the images of one step, more or less.
+        runs, self._runs = self._runs, [[]]
+        every = max(1, STEP // len(runs))
+        ends = sorted((image.created for run in runs for image in run[every::every]), reverse=True)
+        starts = [0] * len(runs)
+        for created in [*ends[:: len(runs)], None]:
+            step: list[ImageSummary] = []
+            for number, (run, start) in enumerate(zip(runs, starts, strict=True)):
+                end = len(run)
+                if created is not None:
+                    end = bisect_left(run, -created, start, key=_age)
+                step += run[start:end]
+                starts[number] = end
+            step.sort(key=_created, reverse=True)
+            self._runs[0] += step
             yield
 
-    def _merge(self) -> None:
-        merged = list(chain.from_iterable(self._runs[-FAN:]))
-        merged.sort(key=_created, reverse=True)
-        self._runs[-FAN:] = [merged]
+
+def _age(image: ImageSummary) -> int:
+    return -image.created
 
 
 def _same_second(images: list[ImageSummary]) -> Iterator[tuple[int, int]]:

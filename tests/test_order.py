@@ -1,7 +1,9 @@
 """The order of a list: newest first, then by id, then by size, however it came and was cut."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -118,3 +120,46 @@ def test_the_order_does_not_depend_on_the_order_it_came_in() -> None:
         slices = [shuffled[start : start + 90] for start in range(0, len(shuffled), 90)]
         orders.add(tuple(image.id for image in ordered(slices)))
     assert len(orders) == 1
+
+
+class Counted:
+    """An image that counts how often it is looked at."""
+
+    looks = 0
+
+    def __init__(self, created: int, id: str) -> None:
+        self._created, self.id, self.size = created, id, 0
+
+    @property
+    def created(self) -> int:
+        Counted.looks += 1
+        return self._created
+
+
+@pytest.mark.parametrize("order", ["by time", "shuffled", "oldest first", "in two halves"])
+def test_no_step_looks_at_more_than_a_part_of_the_list(order: str) -> None:
+    count = 20 * STEP
+    images: list[Any] = [Counted(-number, f"{number:06}") for number in range(count)]
+    if order == "shuffled":
+        Random(1).shuffle(images)
+    elif order == "oldest first":
+        images.reverse()
+    elif order == "in two halves":
+        images = images[count // 2 :] + images[: count // 2]
+    given = list(images)
+
+    def steps() -> Iterator[None]:
+        for start in range(0, count, 90):
+            list_.add(given[start : start + 90])
+            yield
+        yield from list_.settle()
+
+    list_ = OrderedImages()
+    looks = []
+    Counted.looks = 0
+    for _ in steps():
+        looks.append(Counted.looks)
+        Counted.looks = 0
+    looks.append(Counted.looks)
+    assert max(looks) < 4 * STEP
+    assert [image.id for image in list_.result] == [f"{number:06}" for number in range(count)]
