@@ -47,12 +47,12 @@ def decode(body: bytes, cut: int) -> tuple[list[ImageSummary], int]:
     return images + decoder.finish(), slices
 
 
-BIG = rows(400)
+BIG = rows(900)
 MANIFESTS = [{"ID": "x", "Descriptor": {"size": 1}, "Size": {"Content": 2}}] * 3
 
 BODIES = [
     pytest.param(dumps(BIG), True, id="as Docker writes it"),
-    pytest.param(dumps(rows(300, Manifests=MANIFESTS)), True, id="with manifests inside"),
+    pytest.param(dumps(rows(600, Manifests=MANIFESTS)), True, id="with manifests inside"),
     pytest.param(dumps([dict(reversed(row.items())) for row in BIG]), True, id="other key first"),
     pytest.param(dumps([*BIG, {"Id": "x"}, *BIG]), True, id="one with another first key"),
     pytest.param(dumps([{"Id": "x"}, *BIG]), False, id="the first with another first key"),
@@ -63,7 +63,7 @@ BODIES = [
     pytest.param(b"[]\n", False, id="no image"),
     pytest.param(b" [ ] ", False, id="no image, with blanks"),
     pytest.param(
-        dumps(rows(500, Labels={"q": "\\" * 50 + '"},{"Containers":'})), True, id="a mark in text"
+        dumps(rows(900, Labels={"q": "\\" * 50 + '"},{"Containers":'})), True, id="a mark in text"
     ),
     # The mark of this list stands inside its images, too: a slice that ends there is no list.
     pytest.param(
@@ -106,7 +106,7 @@ def test_memory_holds_one_slice_and_not_the_body() -> None:
 
 
 def wrong(number: int, **fields: Any) -> bytes:
-    """400 images, one of them with something wrong."""
+    """900 images, one of them with something wrong."""
     return dumps([*BIG[:number], {**BIG[number], **fields}, *BIG[number + 1 :]])
 
 
@@ -114,23 +114,23 @@ def wrong(number: int, **fields: Any) -> bytes:
     ("body", "message"),
     [
         pytest.param(wrong(3, Labels=5), "$[3].Labels", id="early"),
-        pytest.param(wrong(399, Labels=5), "$[399].Labels", id="late"),
-        pytest.param(wrong(250, Id=None), "$[250].Id", id="no id"),
-        pytest.param(wrong(250, RepoTags=["a", 5]), "$[250].RepoTags[1]", id="a tag of no text"),
-        pytest.param(wrong(250, RepoTags=[None]), "$[250].RepoTags[0]", id="null among tags"),
-        pytest.param(wrong(250, Labels={"a": None}), "$[250].Labels[...]", id="null for a label"),
-        pytest.param(wrong(250, Created=1.5), "$[250].Created", id="half a second"),
-        pytest.param(wrong(250, Size="5"), "$[250].Size", id="text for a number"),
-        pytest.param(wrong(250, Size=None), "$[250].Size", id="null for a number"),
-        pytest.param(wrong(250, Size=True), "$[250].Size", id="true for a number"),
+        pytest.param(wrong(899, Labels=5), "$[899].Labels", id="late"),
+        pytest.param(wrong(650, Id=None), "$[650].Id", id="no id"),
+        pytest.param(wrong(650, RepoTags=["a", 5]), "$[650].RepoTags[1]", id="a tag of no text"),
+        pytest.param(wrong(650, RepoTags=[None]), "$[650].RepoTags[0]", id="null among tags"),
+        pytest.param(wrong(650, Labels={"a": None}), "$[650].Labels[...]", id="null for a label"),
+        pytest.param(wrong(650, Created=1.5), "$[650].Created", id="half a second"),
+        pytest.param(wrong(650, Size="5"), "$[650].Size", id="text for a number"),
+        pytest.param(wrong(650, Size=None), "$[650].Size", id="null for a number"),
+        pytest.param(wrong(650, Size=True), "$[650].Size", id="true for a number"),
         pytest.param(
-            wrong(250, Manifests=[{"Kind": 3}]), "$[250].Manifests[0].Kind", id="deep inside"
+            wrong(650, Manifests=[{"Kind": 3}]), "$[650].Manifests[0].Kind", id="deep inside"
         ),
         pytest.param(
-            wrong(250, Manifests=[{}, None]), "$[250].Manifests[1]", id="null among manifests"
+            wrong(650, Manifests=[{}, None]), "$[650].Manifests[1]", id="null among manifests"
         ),
-        pytest.param(dumps([*BIG, 5]), "$[400]", id="a number among images"),
-        pytest.param(dumps([*BIG, None]), "$[400]", id="null among images"),
+        pytest.param(dumps([*BIG, 5]), "$[900]", id="a number among images"),
+        pytest.param(dumps([*BIG, None]), "$[900]", id="null among images"),
         pytest.param(dumps({"message": "no"}), "`array`, got `object`", id="an object"),
         pytest.param(b"null\n", "`array`, got `null`", id="null"),
         pytest.param(b"", "truncated", id="nothing, as Podman to digests=1"),
@@ -139,7 +139,7 @@ def wrong(number: int, **fields: Any) -> bytes:
         pytest.param(dumps(BIG)[:-1000], "truncated", id="cut off"),
         pytest.param(dumps(BIG) + b"[]", "trailing", id="something behind it"),
         pytest.param(b"\xef\xbb\xbf[]", "malformed", id="a byte order mark"),
-        pytest.param(wrong(250, Labels={"a": "b"}).replace(b'"b"', b'"\xff"'), "UTF-8", id="Latin"),
+        pytest.param(wrong(650, Labels={"a": "b"}).replace(b'"b"', b'"\xff"'), "UTF-8", id="Latin"),
         pytest.param(b'[{"Id":"a","x":' + b"[" * 10**5, "nested", id="nested too deeply"),
         pytest.param(b'[{"Id":"a","Size":1e400}]', "", id="a number too large for a float"),
         pytest.param(b'[{"Id":"a","Size":NaN}]', "malformed", id="NaN"),

@@ -132,7 +132,7 @@ def test_a_list_decoded_in_slices_is_the_list_decoded_whole(
     body: bytes, cuts: list[int], size: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode_module, "SLICE", size)  # else only bodies of 64 KiB are sliced
+        patch.setattr(decode_module, "SLICE", size)  # else only long bodies are sliced
         assert sliced(pieces(body, cuts)) == whole(body)
 
 
@@ -152,6 +152,9 @@ class Script:
         if not self.parts:
             raise anyio.EndOfStream
         return self.parts.pop(0)
+
+    def is_elsewhere(self) -> bool:
+        return False
 
     def is_stale(self) -> bool:
         return False
