@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf, isfinite
 from time import perf_counter
 from types import EllipsisType, TracebackType
-from typing import ParamSpec, Self, TypeVar, cast
+from typing import ParamSpec, Self, TypeVar
 
 import anyio
 import httpx
@@ -37,7 +37,7 @@ from docker_images.query import (
 )
 from docker_images.responses import EngineInfo
 from docker_images.text import printable
-from docker_images.transport import MAX_RESPONSE_BYTES, close, stage, transport_to
+from docker_images.transport import MAX_RESPONSE_BYTES, body_of, close, stage, transport_to
 from docker_images.versions import ApiVersion, Pin, pin_in
 
 __all__ = ["DockerClient"]
@@ -244,7 +244,7 @@ class DockerClient:
     async def _list(self, query: Query) -> list[ImageSummary]:
         engine = self._find()
         response, version = await engine.ask(query.params, query.options)
-        body = aiter(cast("httpx.AsyncByteStream", response.stream))
+        body = body_of(response)
         try:
             images = await self._read(body, query)
         except DockerImagesError:

@@ -4,6 +4,7 @@ Knows unix sockets and tcp, and who opens TLS and ssh. Refuses to know HTTP. Wha
 as the operating system's or anyio's exception: `failures.py` says what it means.
 """
 
+import asyncio
 import errno
 import os
 import socket
@@ -14,6 +15,7 @@ from anyio.abc import ByteStream
 
 from docker_images.endpoint import Endpoint, npipe_refusal
 from docker_images.errors import EndpointError
+from docker_images.loops import asyncio_loop
 
 __all__ = ["SocketStream", "Stream", "open_stream"]
 
@@ -25,6 +27,10 @@ class Stream(Protocol):
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """At least one byte; `anyio.EndOfStream` when the peer has closed."""
+        ...
+
+    def is_elsewhere(self) -> bool:
+        """Whether another event loop has it, which may still run."""
         ...
 
     def is_stale(self) -> bool:
@@ -46,6 +52,47 @@ class _Socket(socket.socket):
             self.close()
 
 
+class _Watch:
+    """asyncio's eye on one socket, left open between waits.
+
+    `anyio.wait_readable` opens and closes it each time, which takes three times as long. It does
+    not refer to the stream, which can so be forgotten.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+        self.loop = loop
+        self._number = number
+        self._ignored = 1
+        self.is_open = False
+
+    def wait(self) -> asyncio.Future[None]:
+        """Done when there is something to read, or the end."""
+        self._waiter = self.loop.create_future()
+        if not self.is_open:
+            self.loop.add_reader(self._number, self._see)
+            self.is_open = True
+        return self._waiter
+
+    def _see(self) -> None:
+        # asyncio looks once more before the task that is told has its turn: that look counts for
+        # nothing. Some more may find what nobody waits for at the moment.
+        if self._ignored and not self._waiter.done():
+            self._ignored = 0
+            self._waiter.set_result(None)
+        elif self._ignored < 3:
+            self._ignored += 1
+        else:
+            self.close()
+
+    def close(self, sock: socket.socket | None = None) -> None:
+        """Look no more, then close the socket: its number goes to another one."""
+        if self.is_open:
+            self.is_open = False
+            self.loop.remove_reader(self._number)
+        if sock is not None:
+            sock.close()
+
+
 class SocketStream(ByteStream):
     """A connected, non-blocking socket as an anyio stream.
 
@@ -55,6 +102,7 @@ class SocketStream(ByteStream):
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._watch: _Watch | None = None
 
     async def send(self, item: bytes) -> None:
         while True:
@@ -71,15 +119,29 @@ class SocketStream(ByteStream):
         while True:
             try:
                 data = self._socket.recv(max_bytes)
+                break
             except BlockingIOError:
+                pass
+            if self._watch is None and (loop := asyncio_loop()) is not None:
+                self._watch = _Watch(loop, self._socket.fileno())
+            try:
+                await (self._watch.wait() if self._watch else anyio.wait_readable(self._socket))
+            except NotImplementedError:  # Windows' proactor
                 await anyio.wait_readable(self._socket)
-            else:
-                if not data:
-                    raise anyio.EndOfStream
-                return data
+        if not data:
+            raise anyio.EndOfStream
+        return data
 
     async def send_eof(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
+
+    def is_elsewhere(self) -> bool:
+        if self._watch is None or self._watch.loop is asyncio_loop():
+            return False
+        if self._watch.is_open and not self._watch.loop.is_closed():
+            return True
+        self._watch = None
+        return False
 
     def is_stale(self) -> bool:
         try:
@@ -91,10 +153,22 @@ class SocketStream(ByteStream):
         return True
 
     def abort(self) -> None:
-        self._socket.close()
+        watch = self._watch
+        if watch is None or not watch.is_open:
+            self._socket.close()
+        elif watch.loop is asyncio_loop():
+            watch.close(self._socket)
+        else:
+            try:
+                watch.loop.call_soon_threadsafe(watch.close, self._socket)
+            except RuntimeError:  # the loop is closed
+                self._socket.close()
 
     async def aclose(self) -> None:
-        self._socket.close()
+        self.abort()
+
+    def __del__(self) -> None:
+        self.abort()
 
 
 async def open_stream(endpoint: Endpoint) -> Stream:

@@ -8,7 +8,6 @@ ask once more, and when an engine would ignore what is asked. What each version 
 import logging
 from collections.abc import Collection
 from functools import partial
-from typing import cast
 
 import anyio
 import httpx
@@ -35,7 +34,7 @@ from docker_images.responses import (
     refusal,
     told_version,
 )
-from docker_images.transport import close
+from docker_images.transport import body_of, close
 from docker_images.versions import (
     NEED_CONTAINERD,
     NEEDS,
@@ -283,7 +282,7 @@ class Engine:
     async def _drain(self, response: httpx.Response) -> bytes:
         """The beginning of a body, enough for what an engine has to say beside lists."""
         said = b""
-        body = aiter(cast("httpx.AsyncByteStream", response.stream))
+        body = body_of(response)
         try:
             async for data in body:
                 said += data

@@ -16,8 +16,8 @@ __all__ = ["Connection", "HungUpError", "ProtocolError"]
 # llhttp waits for their end for ever; Go's client allows 1 MiB, httpcore 100 KiB, h11 16 KiB.
 MAX_HEAD = 64 * 1024
 
-# Bytes to read at once: just below the 128 KiB from which glibc maps fresh memory for each buffer.
-READ = 120 * 1024
+# Bytes to read at once. Of 120 KiB each read costs page faults, which takes 1000 images 5 % longer.
+READ = 64 * 1024
 
 
 class ProtocolError(Exception):
@@ -55,13 +55,17 @@ class Connection:
     async def ask(self, request: bytes) -> None:
         """Send a request and read the head of the answer into `status` and `headers`.
 
-        Raises `HungUpError`, `ProtocolError`, and what the stream raises.
+        Raises `HungUpError`, `ProtocolError`, and what the stream raises; then it is closed.
         """
         self._begin()
         self._parser = HttpResponseParser(self)
-        await self.stream.send(request)
-        while not self.status:
-            await self._read()
+        try:
+            await self.stream.send(request)
+            while not self.status:
+                await self._read()
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def read(self) -> bytes:
         """The next bytes of the answer's body; `b""` at its end. Raises as `ask` does."""
@@ -133,10 +137,11 @@ class Connection:
         lengths: list[bytes] = []
         codings: list[bytes] = []
         for name, value in self.headers:
-            if len(name) == 14 and name.lower() == b"content-length":
-                lengths.append(value.strip())
-            elif len(name) == 17 and name.lower() == b"transfer-encoding":
-                codings.append(value.strip())
+            if name[:1] in b"CcTt":  # most others need not be looked at
+                if name.lower() == b"content-length":
+                    lengths.append(value.strip())
+                elif name.lower() == b"transfer-encoding":
+                    codings.append(value.strip())
         if status < 100:
             self._fault = f"it answers with the status {status:03}"
         elif version not in ("1.1", "1.0"):

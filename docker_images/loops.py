@@ -3,22 +3,32 @@
 Knows how event loops are told apart, on asyncio, uvloop and trio, in any number of threads.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["OneForAll", "PerLoop", "Turns"]
+__all__ = ["PerLoop", "Turns", "asyncio_loop"]
 
 T = TypeVar("T")
+
+
+def asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop, asyncio's or uvloop's, of the running task; None on trio and outside of tasks."""
+    try:
+        task = asyncio.current_task()  # not the running loop: trio can be its guest
+    except RuntimeError:
+        return None
+    return None if task is None else task.get_loop()
 
 
 class PerLoop(Generic[T]):
     """A value for each event loop, made by `make` when a loop first asks for it.
 
-    Locks and the pipes of ssh cannot move between loops, so a client used in several has one each.
+    A lock cannot move between loops, so a client used in several has one for each.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -32,28 +42,6 @@ class PerLoop(Generic[T]):
         if value is None:
             value = self._values[loop] = self._make()
         return value
-
-    def __iter__(self) -> Iterator[T]:
-        """The values of all loops, also of those in other threads."""
-        # `keyrefs` copies in one go: another thread may be adding its own at this moment.
-        for loop in [ref() for ref in self._values.keyrefs()]:
-            if loop is not None and loop in self._values:
-                yield self._values[loop]
-
-
-class OneForAll(Generic[T]):
-    """One value for all event loops, where nothing in it belongs to a loop."""
-
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._value = make()
-
-    def get(self) -> T:
-        """The value."""
-        return self._value
-
-    def __iter__(self) -> Iterator[T]:
-        """The only value."""
-        yield self._value
 
 
 class Turns:

@@ -4,7 +4,7 @@ Knows the habits of engines (`GET /images/json` of Docker 1.12 to 29 and of Podm
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from msgspec.structs import force_setattr
 
@@ -23,7 +23,8 @@ def normalise(images: Iterable[ImageSummary], *, shared_size: bool) -> None:
 
     `shared_size`: whether it was asked for; Podman up to 5.5 sends 0 where nobody asked.
     """
-    for image in cast("Iterable[Any]", images):  # nulls, which the types do not admit
+    anything: Iterable[Any] = images  # nulls, which the types do not admit
+    for image in anything:
         # null for an empty list or map is a habit of every engine.
         if image.repo_tags is None or image.repo_tags == _NO_TAG:
             force_setattr(image, "repo_tags", ())

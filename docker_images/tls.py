@@ -180,6 +180,10 @@ class SecureStream(ByteStream):
     async def send_eof(self) -> None:
         await self._stream.send_eof()
 
+    def is_elsewhere(self) -> bool:
+        """Whether another event loop has it, which may still run."""
+        return self._stream.is_elsewhere()
+
     def is_stale(self) -> bool:
         """Whether it is of no use any more: closed, or bytes came that nobody asked for."""
         unread = self._tls.extra(TLSAttribute.ssl_object).pending()  # noqa: S610

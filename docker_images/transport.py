@@ -6,7 +6,9 @@ asked and what the answer means.
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from contextvars import ContextVar
+from typing import Any
 
 import anyio
 import httpx
@@ -16,9 +18,8 @@ from docker_images.endpoint import Endpoint
 from docker_images.errors import DockerImagesError
 from docker_images.failures import FOREIGN, explain, where
 from docker_images.http1 import Connection, HungUpError
-from docker_images.loops import OneForAll, PerLoop
 
-__all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "close", "stage", "transport_to"]
+__all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "body_of", "close", "stage", "transport_to"]
 
 MAX_IDLE = 32
 MAX_RESPONSE_BYTES = 512 * 2**20
@@ -50,77 +51,77 @@ class EngineTransport(httpx.AsyncBaseTransport):
     def __init__(self, endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
         self.endpoint = endpoint
         self._max_response_bytes = max_response_bytes
-        # A socket serves any event loop, one after the other; the pipes of ssh only their own.
-        self._idle: PerLoop[list[Connection]] | OneForAll[list[Connection]] = (
-            PerLoop(list) if endpoint.kind == "ssh" else OneForAll(list)
-        )
+        self._idle: list[Connection] = []
         self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         message = request.extensions.get("message")
         if message is None:
             message = request.extensions["message"] = _serialise(request)
-        idle = self._idle.get()
+        stage.set("waiting for the answer")
         try:
-            while connection := _pop(idle):
-                if connection.stream.is_stale():
-                    await connection.aclose()
-                    continue
-                try:
-                    return await self._exchange(connection, message, idle)
-                except (HungUpError, OSError, anyio.BrokenResourceError):
-                    # It died while idle: a GET may be sent again, as Go's client does.
-                    if not connection.is_silent:
-                        raise
-                    _log.debug("%s closed an idle connection", where(self.endpoint))
-                    break
-            stage.set("connecting")
-            _log.debug("connecting to %s", where(self.endpoint))
-            connection = Connection(await open_stream(self.endpoint), self._max_response_bytes)
-            return await self._exchange(connection, message, idle)
+            idle = self._take()
+            connection = idle or await self._connect()
+            try:
+                await connection.ask(message)
+            except (HungUpError, OSError, anyio.BrokenResourceError):
+                # It died while idle: a GET may be sent again, as Go's client does.
+                if idle is None or not idle.is_silent:
+                    raise
+                _log.debug("%s closed an idle connection", where(self.endpoint))
+                connection = await self._connect()
+                await connection.ask(message)
         except DockerImagesError:
             raise
         except FOREIGN as error:
             raise explain(error, self.endpoint) from error
-
-    async def _exchange(
-        self, connection: Connection, message: bytes, idle: list[Connection]
-    ) -> httpx.Response:
-        stage.set("waiting for the answer")
-        try:
-            await connection.ask(message)
-        except BaseException:
-            await connection.aclose()
-            raise
         stage.set("reading the answer")
-        body = _Body(self, connection, idle)
+        body = _Body(self, connection)
         return httpx.Response(connection.status, headers=connection.headers, stream=body)
 
-    async def release(self, connection: Connection, idle: list[Connection]) -> None:
+    def _take(self) -> Connection | None:
+        """The idle connection that was used last, of those that serve this event loop."""
+        for connection in reversed(self._idle):
+            if connection.stream.is_elsewhere():
+                continue
+            try:
+                self._idle.remove(connection)
+            except ValueError:  # another thread has taken it
+                continue
+            if not connection.stream.is_stale():
+                return connection
+            connection.stream.abort()
+        return None
+
+    async def _connect(self) -> Connection:
+        stage.set("connecting")
+        _log.debug("connecting to %s", where(self.endpoint))
+        connection = Connection(await open_stream(self.endpoint), self._max_response_bytes)
+        stage.set("waiting for the answer")
+        return connection
+
+    async def release(self, connection: Connection) -> None:
         """Keep the connection if its answer was read to the end, else close it."""
-        if not connection.is_reusable or len(idle) >= MAX_IDLE:
+        if not connection.is_reusable or len(self._idle) >= MAX_IDLE:
             await connection.aclose()
             return
-        idle.append(connection)
+        self._idle.append(connection)
         if self._closed:  # looked at last: another thread may close the client at this moment
             await self.aclose()
 
     async def aclose(self) -> None:
         self._closed = True
-        for idle in self._idle:
-            while connection := _pop(idle):
-                await connection.aclose()
+        with suppress(IndexError):  # and not a look before: another thread may take one
+            while True:
+                await self._idle.pop().aclose()
 
 
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, as it arrives."""
 
-    def __init__(
-        self, transport: EngineTransport, connection: Connection, idle: list[Connection]
-    ) -> None:
+    def __init__(self, transport: EngineTransport, connection: Connection) -> None:
         self._transport = transport
         self._connection: Connection | None = connection
-        self._idle = idle
 
     def __aiter__(self) -> "_Body":
         return self
@@ -143,7 +144,13 @@ class _Body(httpx.AsyncByteStream):
         """Let go of the connection, whether or not the body was read to its end."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await self._transport.release(connection, self._idle)
+            await self._transport.release(connection)
+
+
+def body_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The bytes as they came, decompressed or counted by nobody."""
+    stream: Any = response.stream  # httpx types it as a synchronous one, too
+    return aiter(stream)
 
 
 async def close(response: httpx.Response, body: AsyncIterator[bytes]) -> None:
@@ -157,13 +164,6 @@ async def close(response: httpx.Response, body: AsyncIterator[bytes]) -> None:
     if isinstance(body, AsyncGenerator):
         await body.aclose()
     await response.aclose()
-
-
-def _pop(idle: list[Connection]) -> Connection | None:
-    try:
-        return idle.pop()
-    except IndexError:  # and not a look before: another thread may be closing the client
-        return None
 
 
 def _serialise(request: httpx.Request) -> bytes:
