@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
@@ -60,11 +61,16 @@ class StoredContext(NamedTuple):
     """Where ca.pem, cert.pem and key.pem may lie; None where there is no such folder."""
 
 
+# Putting paths together takes longer than all else that finds an engine, and a fleet of clients
+# looks at the same ones.
+_path = lru_cache(Path)
+
+
 def home_folder(env: Mapping[str, str], platform: str) -> Path:
     """The user's home: the environment's, else the password database's, else `/`."""
     named = env.get("USERPROFILE" if platform == "win32" else "HOME")
     if named:
-        return Path(named)
+        return _path(named)
     try:
         import pwd  # absent on Windows
     except ImportError:
@@ -78,7 +84,7 @@ def home_folder(env: Mapping[str, str], platform: str) -> Path:
 def config_folder(env: Mapping[str, str], platform: str) -> Path:
     """Where docker keeps its configuration: `DOCKER_CONFIG`, or `.docker` at home."""
     named = env.get("DOCKER_CONFIG")
-    return Path(named) if named else Path(home_folder(env, platform), ".docker")
+    return Path(named) if named else _path(home_folder(env, platform), ".docker")
 
 
 def read_config(folder: Path) -> Config:
@@ -86,7 +92,7 @@ def read_config(folder: Path) -> Config:
 
     So does the docker command, which prints the warning and goes on with the default context.
     """
-    path = folder / "config.json"
+    path = _path(folder, "config.json")
     try:
         text = path.read_bytes().decode("utf-8", "replace").lstrip(" \t\r\n")
         # Go's Decoder stops after the first value: text behind it is not looked at.

@@ -15,7 +15,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -132,7 +132,7 @@ def explain(
     env = os.environ if env is None else env
     check_arguments(host, context)
     config = read_config(config_folder(env, sys.platform))
-    rows = _order(env, host, context, config, sys.platform)
+    rows = tuple(_order(env, host, context, config, sys.platform))
     winner = _winner(rows)
     return tuple(
         Considered(row.source, _shown(row.value) if row.value else None, row is winner)
@@ -172,23 +172,22 @@ class _Row(NamedTuple):
 
 def _order(
     env: Mapping[str, str], host: str | None, context: str | None, config: Config, platform: str
-) -> tuple[_Row, ...]:
+) -> Iterator[_Row]:
     """The order table. docker/cli cli/command/cli.go resolveContextName@28f7560."""
-    return (
-        _Row("host=", "host", host),
-        _Row("context=", "context", context),
-        _Row("DOCKER_HOST", "host", env.get("DOCKER_HOST")),
-        _Row("DOCKER_CONTEXT", "context", env.get("DOCKER_CONTEXT")),
-        _Row(f"currentContext of {config.path}", "context", config.current_context),
-        _Row("default", "host", _default_host(env, platform)),
-    )
+    yield _Row("host=", "host", host)
+    yield _Row("context=", "context", context)
+    yield _Row("DOCKER_HOST", "host", env.get("DOCKER_HOST"))
+    yield _Row("DOCKER_CONTEXT", "context", env.get("DOCKER_CONTEXT"))
+    yield _Row(f"currentContext of {config.path}", "context", config.current_context)
+    yield _Row("default", "host", _default_host(env, platform))
 
 
-def _winner(rows: tuple[_Row, ...]) -> _Row:
-    told = [row for row in rows if row.value]
-    if told[0].means == "context" and told[0].value == "default":
+def _winner(rows: Iterable[_Row]) -> _Row:
+    told = (row for row in rows if row.value)
+    winner = next(told)
+    if winner.means == "context" and winner.value == "default":
         return next(row for row in told if row.means == "host")
-    return told[0]
+    return winner
 
 
 def _resolve(
