@@ -29,8 +29,8 @@ __all__ = [
 _T = TypeVar("_T")
 
 # RFC 9110 §5.1 and §5.5: what may stand in a header; the rest could split the request.
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_HEADER_VALUE = r"[\t\x20-\x7e\x80-\xff]*"
 
 # The framing of a request is the transport's; the last two the docker command leaves out as well.
 _OWN_HEADERS = (
@@ -120,8 +120,8 @@ def _headers(stored: "_Object") -> tuple[tuple[tuple[str, str], ...], list[str]]
     for name, value in stored:
         if name.lower() in _OWN_HEADERS:
             continue
-        sound = isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
-        if isinstance(value, str) and sound and _HEADER_NAME.fullmatch(name):
+        sound = isinstance(value, str) and re.fullmatch(_HEADER_VALUE, value)
+        if isinstance(value, str) and sound and re.fullmatch(_HEADER_NAME, name):
             headers[name] = value
         else:
             problems.append(f"ignoring {name!r} of HttpHeaders: not a header")

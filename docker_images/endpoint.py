@@ -357,17 +357,17 @@ def _material(folder: Path, verify: bool) -> TLS:
 
 # ── Addresses ───────────────────────────────────────────────────────────────────────────────────
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_USERINFO = re.compile(r"[A-Za-z0-9._:~!$&'()*+,;=@%-]*")  # Go's net/url validUserinfo
-_LABELS = re.compile(r"[A-Za-z0-9_~-]{1,63}(?:\.[A-Za-z0-9_~-]{1,63})*\.?")
-_DIGITS = re.compile(r"[0-9]*")
-_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CONTROL = r"[\x00-\x1f\x7f]"
+_BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"
+_USERINFO = r"[A-Za-z0-9._:~!$&'()*+,;=@%-]*"  # Go's net/url validUserinfo
+_LABELS = r"[A-Za-z0-9_~-]{1,63}(?:\.[A-Za-z0-9_~-]{1,63})*\.?"
+_DIGITS = r"[0-9]*"
+_ZONE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 # No first character that ssh could take for an option, nothing that a shell or a `%` token of
 # ssh_config could take for more than a name.
-_SSH_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
-_SSH_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SSH_USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
+_SSH_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 
 class _Refusal(NamedTuple):
@@ -438,15 +438,15 @@ class _Parts(NamedTuple):
 
 def _parts(rest: str, refuse: _Refusal) -> _Parts:
     """What stands behind `scheme://`, cut as Go's net/url cuts it."""
-    if _CONTROL.search(rest):
+    if re.search(_CONTROL, rest):
         raise refuse("holds a control character", "write the address without it")
     before, hash_, fragment = rest.partition("#")
     before, question, _ = before.partition("?")
     authority, slash, path = before.partition("/")
     userinfo, at, address = authority.rpartition("@")
-    if _BAD_ESCAPE.search(before) or _BAD_ESCAPE.search(fragment):
+    if re.search(_BAD_ESCAPE, before) or re.search(_BAD_ESCAPE, fragment):
         raise refuse("holds a % that is no escape", "write %25 for a percent sign")
-    if not _USERINFO.fullmatch(userinfo):
+    if not re.fullmatch(_USERINFO, userinfo):
         raise refuse("has a malformed user", "write scheme://host:port")
     if address.startswith("["):
         host, closed, port = address[1:].rpartition("]")
@@ -457,9 +457,9 @@ def _parts(rest: str, refuse: _Refusal) -> _Parts:
         host, colon, port = address.rpartition(":")
         if not colon:
             host, port = address, ""
-        if ":" in host and _DIGITS.fullmatch(port):
+        if ":" in host and re.fullmatch(_DIGITS, port):
             host, port = address, ""  # `::1` is an address without a port, for Go as well
-    number = int(port.lstrip("0")[:6] or "0") if port and _DIGITS.fullmatch(port) else None
+    number = int(port.lstrip("0")[:6] or "0") if port and re.fullmatch(_DIGITS, port) else None
     if port and not 0 < (number or 0) < 65536:
         raise refuse(
             "has an impossible port", "use one from 1 to 65535, behind an IPv6 address in brackets"
@@ -476,7 +476,7 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, refuse: _Refusal) -
     hostname = parts.host or "localhost"
     if ":" in hostname:
         _check_ipv6(hostname, refuse)
-    elif not _LABELS.fullmatch(hostname) or len(hostname) > 253:
+    elif not re.fullmatch(_LABELS, hostname) or len(hostname) > 253:
         raise refuse(
             "has no possible host name", "write letters, digits and hyphens, or xn--… for others"
         )
@@ -514,22 +514,22 @@ def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
     if parts.more:
         raise refuse("holds a query or a fragment", "write ssh://user@host:port/path/to.sock")
     user, path = _decoded(user, refuse), _decoded(parts.path, refuse)
-    if user and not _SSH_USER.fullmatch(user):
+    if user and not re.fullmatch(_SSH_USER, user):
         raise refuse(
             "has an unsafe user", "use letters, digits and _.@+- or set User in ~/.ssh/config"
         )
     host, _, zone = parts.host.partition("%25")
     if ":" in host:
         _check_ipv6(host, refuse)
-        if zone and not _ZONE.fullmatch(zone):
+        if zone and not re.fullmatch(_ZONE, zone):
             raise refuse("has an unsafe IPv6 zone", "name the network interface, such as %25eth0")
         host = f"{host}%{zone}" if zone else host
-    elif zone or not _SSH_HOST.fullmatch(host):
+    elif zone or not re.fullmatch(_SSH_HOST, host):
         raise refuse(
             "has an unsafe host or none", "use letters, digits and _.- or a Host of ~/.ssh/config"
         )
     # Quoting is the POSIX shell's; a backslash inside quotes means something else to fish.
-    if _CONTROL.search(path) or "\\" in path:
+    if re.search(_CONTROL, path) or "\\" in path:
         raise refuse("has an unsafe path", "remove control characters and backslashes")
     path = "" if not path.strip("/") else path
     at = f"{user}@" if user else ""

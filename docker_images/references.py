@@ -17,19 +17,19 @@ __all__ = ["Reference", "check_pattern", "path_match", "reference_test"]
 _HUB = "docker.io"
 _LOCAL = "localhost"
 """Podman's registry of names that were given without one."""
-_SPECIAL = re.compile(r"[*?\[\\]")
+_SPECIAL = r"[*?\[\\]"
 """What makes a pattern more than a name."""
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_REMOTE = re.compile(
+_REMOTE = (
     rf"({_COMPONENT}(?:/{_COMPONENT})*)"
     r"(?::([a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}))?"
     r"(?:@([a-zA-Z][a-zA-Z0-9]*(?:[-_+.][a-zA-Z][a-zA-Z0-9]*)*:[a-fA-F0-9]{32,}))?"
 )
 # Only these: `name:40 hex digits` is a name with a git commit as its tag.
-_BARE_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
+_BARE_DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
@@ -56,15 +56,15 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
     @classmethod
     def parse(cls, text: str) -> "Reference":
         """Split what an engine lists as a tag or a digest; never raises."""
-        if _BARE_DIGEST.fullmatch(text):
+        if re.fullmatch(_BARE_DIGEST, text):
             return cls("", "", None, text)
         head, slash, rest = text.partition("/")
         if slash and (head == _LOCAL or "." in head or ":" in head or head != head.lower()):
             registry, remote = head, rest
         else:
             registry, remote = _HUB, text
-        parts = _REMOTE.fullmatch(remote)
-        if parts is None or not (registry is _HUB or _DOMAIN.fullmatch(registry)):
+        parts = re.fullmatch(_REMOTE, remote)
+        if parts is None or not (registry is _HUB or re.fullmatch(_DOMAIN, registry)):
             return cls("", text)
         repository, tag, digest = parts.groups()
         if registry == "index.docker.io":
@@ -127,7 +127,7 @@ def reference_test(patterns: Iterable[str]) -> Callable[[Iterable[str]], bool]:
     """
     wanted = dict.fromkeys(spelling for pattern in patterns for spelling in _spellings(pattern))
     matches: Callable[[str], object]
-    if any(_SPECIAL.search(pattern) for pattern in wanted):
+    if any(re.search(_SPECIAL, pattern) for pattern in wanted):
         matches = re.compile("|".join(map(_translate, wanted))).fullmatch
     else:
         matches = wanted.__contains__
@@ -142,7 +142,7 @@ def reference_test(patterns: Iterable[str]) -> Callable[[Iterable[str]], bool]:
 
     def test(names: Iterable[str]) -> bool:
         for text in names:
-            if text.startswith("sha") and _BARE_DIGEST.fullmatch(text):
+            if text.startswith("sha") and re.fullmatch(_BARE_DIGEST, text):
                 if matches(text):
                     return True
                 continue
@@ -168,7 +168,7 @@ def _spellings(pattern: str) -> Iterable[str]:
     yield pattern
     if pattern.startswith("library/"):
         yield f"{_HUB}/{pattern}"
-    elif not _SPECIAL.search(pattern):
+    elif not re.search(_SPECIAL, pattern):
         yield Reference.parse(pattern).canonical  # docker.io/alpine, index.docker.io/library/alpine
 
 

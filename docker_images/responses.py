@@ -40,12 +40,12 @@ class EngineInfo(msgspec.Struct, frozen=True):
 
 
 # `Docker/28.5.2 (linux)`, `Libpod/4.3.1 (linux)`
-_SERVER = re.compile(r"([\w.-]{1,40})(?:/([\w.+~-]{1,80}))?(?: \((\w{1,20})\))?")
+_SERVER = r"([\w.-]{1,40})(?:/([\w.+~-]{1,80}))?(?: \((\w{1,20})\))?"
 
 
 def engine_info(headers: Mapping[str, str]) -> EngineInfo:
     """Who answered. `headers` finds names in any case; nothing in them is trusted."""
-    server = _SERVER.fullmatch(headers.get("server", ""))
+    server = re.fullmatch(_SERVER, headers.get("server", ""))
     name, version, os_type = server.groups() if server else ("", None, None)
     if is_podman(headers):
         name = "Podman"
@@ -87,7 +87,7 @@ class _Error(msgspec.Struct):
 
 # In the page of a proxy, style sheets and tags are of no use to anybody. What has no end ends with
 # the text: looking for an end again from each beginning would take a hostile page minutes.
-_MARKUP = re.compile(r"<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)", re.IGNORECASE | re.DOTALL)
+_MARKUP = r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)"
 
 
 def error_message(body: bytes) -> str:
@@ -97,7 +97,7 @@ def error_message(body: bytes) -> str:
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
         if text.lstrip()[:1] == "<":
-            text = _MARKUP.sub(" ", text)
+            text = re.sub(_MARKUP, " ", text)
         return printable(text)
     said = error.message or error.cause or error.reason
     return printable(said or body.decode("utf-8", "replace"))

@@ -106,9 +106,9 @@ def pin_in(env: Mapping[str, str]) -> Pin | None:
 
 
 # moby daemon/server/middleware/version.go@b985e23, and client/errors of 1.12.
-_REFUSAL = re.compile(r"client (version \S+ is too (new|old)|is newer than server)")
+_REFUSAL = r"client (version \S+ is too (new|old)|is newer than server)"
 
 
 def is_refusal(message: str) -> bool:
     """Whether an engine's 400 is about the version, and not about the question."""
-    return _REFUSAL.search(message) is not None
+    return re.search(_REFUSAL, message) is not None
