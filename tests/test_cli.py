@@ -365,7 +365,7 @@ def test_an_output_that_lacks_letters_shows_question_marks() -> None:
 @pytest.mark.parametrize("form", ["--json", "--jsonl", "--all"])
 def test_a_reader_that_has_enough_is_no_error(form: str) -> None:
     with answering([an_image(Created=n, RepoTags=["a:1"]) for n in range(5000)]) as host:
-        command = [sys.executable, "-X", "dev", "-m", "docker_images", "--host", host, form]
+        command = [sys.executable, "-W", "default", "-m", "docker_images", "--host", host, form]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None
             assert process.stderr is not None
@@ -379,7 +379,7 @@ def test_a_reader_that_has_enough_is_no_error(form: str) -> None:
 @pytest.mark.parametrize("form", ["--json", "--all"])
 def test_a_full_disk_is_an_error(named: str, form: str) -> None:
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-X", "dev", "-m", "docker_images", "--host", named, form]
+        command = [sys.executable, "-W", "default", "-m", "docker_images", "--host", named, form]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
 
     assert done.returncode == 1

@@ -79,7 +79,7 @@ def test_the_readme_opens_with_a_program_and_then_the_two_commands() -> None:
 def test_the_example_lists_and_tells_what_to_do_without_an_engine() -> None:
     def run(host: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-W", "error", "-X", "dev", "examples/list_images.py"],
+            [sys.executable, "-W", "error", "examples/list_images.py"],
             env={**os.environ, "DOCKER_HOST": host, "PYTHONPATH": str(ROOT)},
             cwd=ROOT,
             capture_output=True,

@@ -160,7 +160,7 @@ print(len(trio.run(client.list_images)))
 
     with FakeEngine([image("alpine:3")]) as engine:
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-X", "dev", "-c", program, engine.host],
+            [sys.executable, "-W", "error", "-c", program, engine.host],
             capture_output=True,
             text=True,
             check=True,

@@ -213,7 +213,7 @@ def test_without_file_descriptors_calls_fail_and_later_ones_succeed(anyio_backen
 
     with serving(script) as server:
         done = subprocess.run(
-            [sys.executable, "-X", "dev", "-c", FEW_FILES, server.host, anyio_backend],
+            [sys.executable, "-W", "default", "-c", FEW_FILES, server.host, anyio_backend],
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,

@@ -492,6 +492,7 @@ class TestOfAsyncioAlone:
                 await stream.receive()
 
         task = asyncio.create_task(call())
+        await until(lambda: bool(pids))
         await anyio.sleep(0.2)
         while not task.done():
             task.cancel()

@@ -594,7 +594,8 @@ def test_a_thousand_starts_leave_nothing(run: Callable[[], None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run()
-    assert traces() == before
+    after = traces()
+    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
 
 
 # The pytest plugin

@@ -450,7 +450,7 @@ anyio.run(main, backend=sys.argv[2])
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
 def test_a_client_that_nobody_closes_says_nothing(anyio_backend: str, tcp: bool) -> None:
     with serving(answering(LIST), tcp=tcp) as server:
-        python = [sys.executable, "-X", "dev", "-W", "error", "-c", FORGETFUL]
+        python = [sys.executable, "-W", "error", "-c", FORGETFUL]
         done = subprocess.run(
             [*python, server.host, anyio_backend],
             cwd=Path(__file__).parents[1],
