@@ -7,7 +7,6 @@ the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`,
 
 import logging
 import os
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf, isfinite
 from time import perf_counter
@@ -104,8 +103,7 @@ class DockerClient:
         self._timeout = _seconds(timeout)
         self._max_response_bytes = max_response_bytes
         self._transport = transport
-        self._engine: Engine | None = None
-        self._finding = threading.Lock()
+        self._engines: list[Engine] = []  # the first counts, where several threads find one at once
         self._turns = Turns(MAX_CALLS)
         self._closed = False
 
@@ -126,8 +124,8 @@ class DockerClient:
         Closing twice does no harm. A transport of the caller's stays open.
         """
         self._closed = True
-        if self._engine is not None and self._transport is None:
-            await self._engine.transport.aclose()
+        if self._engines and self._transport is None:
+            await self._engines[0].transport.aclose()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -137,11 +135,12 @@ class DockerClient:
     @property
     def api_version(self) -> ApiVersion | None:
         """The API version in use, pinned or negotiated; None until an answer has told it."""
-        if self._engine is None:
+        if not self._engines:
             return self._pin.version if self._pin else None
-        if self._engine.pin is not None:
-            return self._engine.pin.version
-        return self._engine.version if self._engine.newest else None
+        engine = self._engines[0]
+        if engine.pin is not None:
+            return engine.pin.version
+        return engine.version if engine.newest else None
 
     async def ping(self) -> EngineInfo:
         """Ask who is there: name, version, newest API version and operating system.
@@ -297,11 +296,9 @@ class DockerClient:
 
     def _find(self) -> Engine:
         """The engine that is asked, found at first use."""
-        if self._engine is None:
-            with self._finding:  # event loops in several threads may come first
-                if self._engine is None:
-                    self._engine = self._look_for_it()
-        return self._engine
+        if not self._engines:
+            self._engines.append(self._look_for_it())
+        return self._engines[0]
 
     def _look_for_it(self) -> Engine:
         pin = self._pin or pin_in(os.environ)

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import os
 import socket
+from contextvars import Context
 from typing import Protocol
 
 import anyio
@@ -30,7 +31,7 @@ class Stream(Protocol):
         ...
 
     def is_elsewhere(self) -> bool:
-        """Whether another event loop has it, which may still run."""
+        """Whether another event loop has it, which may still run. To be asked by its user alone."""
         ...
 
     def is_stale(self) -> bool:
@@ -55,21 +56,23 @@ class _Socket(socket.socket):
 class _Watch:
     """asyncio's eye on one socket, left open between waits.
 
-    `anyio.wait_readable` opens and closes it each time, which takes three times as long. It does
-    not refer to the stream, which can so be forgotten.
+    `anyio.wait_readable` opens and closes it each time, which takes three times as long. The event
+    loop holds the watch and so the socket, whose number cannot go to another one meanwhile, but not
+    the stream, which can be forgotten.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, number: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
         self.loop = loop
-        self._number = number
-        self._ignored = 1
         self.is_open = False
+        self._socket = sock
+        self._ignored = 1
 
     def wait(self) -> asyncio.Future[None]:
         """Done when there is something to read, or the end."""
         self._waiter = self.loop.create_future()
         if not self.is_open:
-            self.loop.add_reader(self._number, self._see)
+            # In a context of its own: the loop would keep that of the task, and what is in it.
+            Context().run(self.loop.add_reader, self._socket.fileno(), self._see)
             self.is_open = True
         return self._waiter
 
@@ -84,13 +87,16 @@ class _Watch:
         else:
             self.close()
 
-    def close(self, sock: socket.socket | None = None) -> None:
-        """Look no more, then close the socket: its number goes to another one."""
+    def close(self) -> None:
+        """Look no more."""
         if self.is_open:
+            self.loop.remove_reader(self._socket.fileno())
             self.is_open = False
-            self.loop.remove_reader(self._number)
-        if sock is not None:
-            sock.close()
+
+    def close_socket(self) -> None:
+        """Look no more, and close the socket."""
+        self.close()
+        self._socket.close()
 
 
 class SocketStream(ByteStream):
@@ -123,7 +129,7 @@ class SocketStream(ByteStream):
             except BlockingIOError:
                 pass
             if self._watch is None and (loop := asyncio_loop()) is not None:
-                self._watch = _Watch(loop, self._socket.fileno())
+                self._watch = _Watch(loop, self._socket)
             try:
                 await (self._watch.wait() if self._watch else anyio.wait_readable(self._socket))
             except NotImplementedError:  # Windows' proactor
@@ -136,9 +142,10 @@ class SocketStream(ByteStream):
         self._socket.shutdown(socket.SHUT_WR)
 
     def is_elsewhere(self) -> bool:
-        if self._watch is None or self._watch.loop is asyncio_loop():
+        watch = self._watch
+        if watch is None or watch.loop is asyncio_loop():
             return False
-        if self._watch.is_open and not self._watch.loop.is_closed():
+        if watch.is_open and not watch.loop.is_closed():
             return True
         self._watch = None
         return False
@@ -157,10 +164,10 @@ class SocketStream(ByteStream):
         if watch is None or not watch.is_open:
             self._socket.close()
         elif watch.loop is asyncio_loop():
-            watch.close(self._socket)
+            watch.close_socket()
         else:
             try:
-                watch.loop.call_soon_threadsafe(watch.close, self._socket)
+                watch.loop.call_soon_threadsafe(watch.close_socket)
             except RuntimeError:  # the loop is closed
                 self._socket.close()
 

@@ -81,17 +81,29 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     def _take(self) -> Connection | None:
         """The idle connection that was used last, of those that serve this event loop."""
-        for connection in reversed(self._idle):
-            if connection.stream.is_elsewhere():
-                continue
+        elsewhere: list[Connection] = []
+        try:
+            while True:
+                connection = self._idle.pop()
+                if connection.stream.is_elsewhere():
+                    elsewhere.append(connection)
+                elif connection.stream.is_stale():
+                    connection.stream.abort()
+                else:
+                    return connection
+        except IndexError:  # and not a look before: another thread may take the last one
+            return None
+        finally:
+            if elsewhere:
+                self._keep(*reversed(elsewhere))
+
+    def _keep(self, *connections: Connection) -> None:
+        self._idle += connections
+        while self._closed:  # looked at last: another thread may close the client at this moment
             try:
-                self._idle.remove(connection)
-            except ValueError:  # another thread has taken it
-                continue
-            if not connection.stream.is_stale():
-                return connection
-            connection.stream.abort()
-        return None
+                self._idle.pop().stream.abort()
+            except IndexError:
+                return
 
     async def _connect(self) -> Connection:
         stage.set("connecting")
@@ -102,16 +114,20 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     async def release(self, connection: Connection) -> None:
         """Keep the connection if its answer was read to the end, else close it."""
-        if not connection.is_reusable or len(self._idle) >= MAX_IDLE:
-            await connection.aclose()
-            return
-        self._idle.append(connection)
-        if self._closed:  # looked at last: another thread may close the client at this moment
-            await self.aclose()
+        if connection.is_reusable:
+            self._keep(connection)
+            if len(self._idle) <= MAX_IDLE:
+                return
+            # Close the oldest: it may be of an event loop that has nothing more to ask.
+            try:
+                connection = self._idle.pop(0)
+            except IndexError:
+                return
+        await connection.aclose()
 
     async def aclose(self) -> None:
         self._closed = True
-        with suppress(IndexError):  # and not a look before: another thread may take one
+        with suppress(IndexError):  # as above
             while True:
                 await self._idle.pop().aclose()
 

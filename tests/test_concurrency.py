@@ -32,6 +32,7 @@ from hostile import (
 
 from docker_images import DockerClient, Endpoint, EngineConnectionError
 from docker_images.client import MAX_CALLS
+from docker_images.transport import MAX_IDLE
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 
@@ -217,6 +218,33 @@ def test_one_client_serves_several_event_loops_at_once_in_threads() -> None:
         in_threads(*[lambda run=run: run(main) for run in RUNS])  # type: ignore[misc]
         assert len(server.requests) <= 300 + 3, "each loop negotiates at most once"
         asyncio.run(client.aclose())
+
+
+def test_an_event_loop_that_rests_leaves_room_for_the_connections_of_another() -> None:
+    def script(peer: Peer) -> None:
+        while peer.request():
+            if len(server.requests) > 1 and server.most_waiting < MAX_IDLE:
+                peer.gather(MAX_IDLE)
+            peer.send(LIST)
+
+    with serving(script) as server:
+        client = DockerClient(server.host)
+
+        async def burst() -> None:
+            await client.list_images()
+            await at_once(MAX_IDLE, lambda _: client.list_images())
+
+        async def calls() -> None:
+            for _ in range(10):
+                await client.list_images()
+            await client.aclose()
+
+        resting = asyncio.new_event_loop()
+        resting.run_until_complete(burst())
+        before = server.connections
+        asyncio.run(calls())
+        resting.close()
+        assert server.connections == before + 1
 
 
 def test_threads_that_come_first_at_once_find_one_engine() -> None:

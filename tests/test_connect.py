@@ -4,8 +4,10 @@ import asyncio
 import gc
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -249,3 +251,53 @@ def test_a_forgotten_client_lets_go_of_its_connection_while_the_loop_runs() -> N
     with serving(answering(LIST)) as server:
         for param in ALL[:2]:
             param.values[0](main)  # type: ignore[operator]
+
+
+class Value:
+    """Something that a request holds."""
+
+
+@pytest.mark.parametrize("run", ASYNCIO)
+def test_an_idle_connection_holds_nothing_of_the_task_that_used_it(run: Run) -> None:
+    variable: ContextVar[Value] = ContextVar("variable")
+
+    async def request(client: DockerClient) -> weakref.ref[Value]:
+        value = Value()
+        variable.set(value)
+        await client.list_images()
+        return weakref.ref(value)
+
+    async def main() -> None:
+        # asyncio keeps the context of a timer until its time, also when it is cancelled.
+        async with DockerClient(server.host, timeout=None) as client:
+            value = await asyncio.create_task(request(client))
+            await turns()
+            gc.collect()
+            assert value() is None
+
+    with serving(answering(LIST)) as server:
+        run(main)
+
+
+@pytest.mark.parametrize("run", ASYNCIO)
+def test_a_client_that_goes_in_a_cycle_outside_of_tasks_leaves_the_next_one_alone(run: Run) -> None:
+    # The collector finds the socket before the stream: were it closed then, the next connection
+    # would get its number while the loop still watches that.
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gc.disable()
+        try:
+            for _ in range(20):
+                client = DockerClient(server.host, timeout=5)
+                await client.list_images()
+                client.itself = client  # type: ignore[attr-defined]
+                del client
+                loop.call_soon(gc.collect)
+                await asyncio.sleep(0)
+                async with DockerClient(server.host, timeout=5) as another:
+                    assert len(await another.list_images()) == 3
+        finally:
+            gc.enable()
+
+    with serving(answering(LIST)) as server:
+        run(main)
