@@ -5,9 +5,10 @@ answer, Podman does not sort. Sorting 50 000 images takes 20 ms, which no event 
 for, so the work is done in steps, while the list comes in and at its end. Pure.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from operator import attrgetter, eq
+from typing import Any
 
 from docker_images.models import ImageSummary
 
@@ -16,6 +17,8 @@ __all__ = ["OrderedImages"]
 _created = attrgetter("created")
 _id = attrgetter("id")
 _id_and_size = attrgetter("id", "size")
+
+_Sorted = Callable[[list[ImageSummary]], list[ImageSummary]]
 
 # Images handled in one step: a quarter of a millisecond.
 STEP = 2048
@@ -60,7 +63,10 @@ class OrderedImages:
         """Finish the work, a step at a time."""
         self._begin_run()
         if len(self._runs) > 1:
-            yield from self._merge()
+            runs, self._runs = self._runs, [[]]
+            for step in _merge(runs, _age, _sorted_by_time):
+                self._runs[0] += step
+                yield
         images = self.result
         if len(images) > 1:
             for begin, end in _same_second(images):
@@ -79,28 +85,27 @@ class OrderedImages:
         elif run:
             runs.append(run)
 
-    def _merge(self) -> Iterator[None]:
-        # Every so many images of each run one is looked at; as many of those as there are runs are
-        # the images of one step, more or less.
-        runs, self._runs = self._runs, [[]]
-        every = max(1, STEP // len(runs))
-        ends = sorted((image.created for run in runs for image in run[every::every]), reverse=True)
-        starts = [0] * len(runs)
-        for created in [*ends[:: len(runs)], None]:
-            step: list[ImageSummary] = []
-            for number, (run, start) in enumerate(zip(runs, starts, strict=True)):
-                end = len(run)
-                if created is not None:
-                    end = bisect_left(run, -created, start, key=_age)
-                step += run[start:end]
-                starts[number] = end
-            step.sort(key=_created, reverse=True)
-            self._runs[0] += step
-            yield
-
 
 def _age(image: ImageSummary) -> int:
     return -image.created
+
+
+def _merge(
+    runs: list[list[ImageSummary]], rank: Callable[[ImageSummary], Any], order: _Sorted
+) -> Iterator[list[ImageSummary]]:
+    """Runs that each ascend in rank, as one, a step at a time."""
+    # Of every so many images of each run one is looked at; as many of those as there are runs are
+    # the images of one step, more or less.
+    every = max(1, STEP // len(runs))
+    ranks = sorted(rank(image) for run in runs for image in run[every::every])
+    starts = [0] * len(runs)
+    for last in [*ranks[:: len(runs)], None]:
+        step: list[ImageSummary] = []
+        for number, (run, start) in enumerate(zip(runs, starts, strict=True)):
+            end = len(run) if last is None else bisect_left(run, last, start, key=rank)
+            step += run[start:end]
+            starts[number] = end
+        yield order(step)
 
 
 def _same_second(images: list[ImageSummary]) -> Iterator[tuple[int, int]]:
@@ -114,8 +119,8 @@ def _same_second(images: list[ImageSummary]) -> Iterator[tuple[int, int]]:
         while (first := _find(equal, last)) >= 0:
             last = equal.index(False, first)
             end = start + last + 1
-            while end < len(images) and images[end].created == times[first]:
-                end += 1  # beyond what this step looks at
+            if last == len(times) - 1:  # it may go on beyond what this step looks at
+                end = bisect_right(images, -times[first], end, key=_age)
             yield start + first, end
             stop = max(stop, end)
         start = stop
@@ -131,15 +136,25 @@ def _find(equal: list[bool], start: int) -> int:
 
 def _settle(images: list[ImageSummary], begin: int, end: int) -> Iterator[None]:
     """Order the images of one second. Reproducible builds give all images the same one."""
-    if end - begin > STEP:
-        for start in range(begin, end, STEP):
-            stop = min(start + STEP, end)
-            images[start:stop] = _sorted(images[start:stop])
-            yield
-    images[begin:end] = _sorted(images[begin:end])
+    if end - begin <= STEP:
+        images[begin:end] = _sorted_by_id(images[begin:end])
+        return
+    runs = []
+    for start in range(begin, end, STEP):
+        runs.append(_sorted_by_id(images[start : min(start + STEP, end)]))
+        yield
+    for step in _merge(runs, _id, _sorted_by_id):
+        images[begin : begin + len(step)] = step
+        begin += len(step)
+        yield
 
 
-def _sorted(images: list[ImageSummary]) -> list[ImageSummary]:
+def _sorted_by_time(images: list[ImageSummary]) -> list[ImageSummary]:
+    images.sort(key=_created, reverse=True)
+    return images
+
+
+def _sorted_by_id(images: list[ImageSummary]) -> list[ImageSummary]:
     images.sort(key=_id)
     if len(set(map(_id, images))) < len(images):
         images.sort(key=_id_and_size)  # Docker 24 and 25 list an id once a platform
