@@ -17,7 +17,7 @@ from docker_images.models import ImageSummary
 __all__ = ["ImageDecoder"]
 
 # A slice of 190 KiB holds some 250 images and takes half a millisecond or more. At 128 KiB, where
-# glibc begins to map fresh memory, 10 000 images take a tenth longer; at half of it as well.
+# glibc begins to map fresh memory, 10 000 images take a tenth longer; at 60 KiB, 3 % longer.
 SLICE = 190 * 1024
 
 _decode = msgspec.json.Decoder(list[ImageSummary]).decode
