@@ -161,7 +161,8 @@ class SSHStream(ByteStream):
             raise await self._failure() from exc
         if not self._answered:
             if not data.startswith(b"HTTP/"[: len(data)]):
-                text = printable(data.decode(errors="replace"), 200)
+                said = data.partition(b"HTTP/")[0]  # the answer may follow in the same bytes
+                text = printable(said.decode(errors="replace"), 200)
                 raise EngineConnectionError(
                     f"{_cannot(self._endpoint)} the remote shell prints text before the engine's"
                     f" answer: {text!r}; keep its start-up files silent without a terminal"
