@@ -52,7 +52,7 @@ class Peer:
             server.waiting += 1
             server.most_waiting = max(server.most_waiting, server.waiting)
             server.gathering.notify_all()
-            server.gathering.wait_for(lambda: server.most_waiting >= count, 30)
+            server.gathering.wait_for(lambda: server.most_waiting >= count, 60)
             server.waiting -= 1
 
     def drip(self, data: bytes, pause: float = 0.02) -> None:
@@ -78,7 +78,7 @@ class Peer:
     @property
     def was_left(self) -> bool:
         """Whether the client has closed; waits a little for it."""
-        self.socket.settimeout(5)
+        self.socket.settimeout(60)
         try:
             return self.socket.recv(1) == b""
         except TimeoutError:
@@ -153,7 +153,7 @@ class Server:
         self.listener.close()
         self.hang_up()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive(), "a script does not end"
 
 
@@ -186,7 +186,7 @@ def serving(
             yield server
         finally:
             server.close()
-            accepting.join(10)
+            accepting.join(60)
 
 
 def answering(*answers: bytes, close: bool = False) -> Script:
@@ -302,7 +302,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether the condition comes true in time, for what another thread has to see first."""
     end = time.monotonic() + seconds
     while not condition():

@@ -628,12 +628,12 @@ def test_ctrl_c_ends_silently(tmp_path: Path, arguments: list[str]) -> None:
         host = f"unix://@docker-images-{os.getpid()}"
         command = [sys.executable, "-m", "docker_images", "-H", host, *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            silent.settimeout(30)
+            silent.settimeout(60)
             connection, _ = silent.accept()
             with connection:
                 connection.recv(1)
                 process.send_signal(signal.SIGINT)
-                _, complaint = process.communicate(timeout=30)
+                _, complaint = process.communicate(timeout=60)
 
     assert (process.returncode, complaint) == (130, b"")
 

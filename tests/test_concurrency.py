@@ -112,7 +112,7 @@ async def test_one_who_negotiates_and_does_not_finish_hands_over(how: str) -> No
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(lead)
-                assert await anyio.to_thread.run_sync(lambda: asked.acquire(timeout=10))
+                assert await anyio.to_thread.run_sync(lambda: asked.acquire(timeout=60))
                 for number in range(20):
                     tasks.start_soon(call, number)
                 if how == "is cancelled":
@@ -283,7 +283,7 @@ def test_a_client_may_be_closed_by_another_thread_at_any_time() -> None:
                 await at_once(5, call)
 
             def close(client: DockerClient = client, running: threading.Event = running) -> None:
-                assert running.wait(10)
+                assert running.wait(60)
                 trio.run(client.aclose)
 
             in_threads(lambda main=main: asyncio.run(main()), close)  # type: ignore[misc]

@@ -288,13 +288,13 @@ def test_a_client_that_goes_in_a_cycle_outside_of_tasks_leaves_the_next_one_alon
         gc.disable()
         try:
             for _ in range(20):
-                client = DockerClient(server.host, timeout=5)
+                client = DockerClient(server.host)
                 await client.list_images()
                 client.itself = client  # type: ignore[attr-defined]
                 del client
                 loop.call_soon(gc.collect)
                 await asyncio.sleep(0)
-                async with DockerClient(server.host, timeout=5) as another:
+                async with DockerClient(server.host) as another:
                     assert len(await another.list_images()) == 3
         finally:
             gc.enable()

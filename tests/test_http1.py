@@ -79,7 +79,7 @@ async def read(
     *pieces: bytes, ends: bool = True, max_body: int = 2**20
 ) -> tuple[Connection, bytes]:
     connection = Connection(Script(*pieces, ends=ends), max_body)
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await connection.ask(b"GET / HTTP/1.1\r\n\r\n")
         body = b""
         while data := await connection.read():

@@ -142,7 +142,7 @@ def proxy(engine: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield server
 
 
-async def ask(host: str = PLAIN, timeout: float = 10, **options: int) -> list[str]:
+async def ask(host: str = PLAIN, timeout: float = 60, **options: int) -> list[str]:
     async with DockerClient(host, timeout=timeout, **options) as client:  # type: ignore[arg-type]
         return [image.id for image in await client.list_images()]
 
@@ -488,7 +488,7 @@ async def test_a_proxy_that_hangs_is_given_up_and_leaves_nothing_open(
             for _ in range(4):
                 seen = proxy.connections
                 async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(partial(client.list_images, timeout=30))
+                    tasks.start_soon(partial(client.list_images, timeout=60))
                     while proxy.connections == seen:  # noqa: ASYNC110
                         await anyio.sleep(0.005)
                     await anyio.sleep(0.02)

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.anyio
 THREE = images(3)
 
 
-async def ask(host: str, timeout: float = 10, **options: object) -> list[str]:
+async def ask(host: str, timeout: float = 60, **options: object) -> list[str]:
     async with DockerClient(host, timeout=timeout, **options) as client:  # type: ignore[arg-type]
         return [image.id for image in await client.list_images()]
 
@@ -286,7 +286,7 @@ async def test_no_more_idle_connections_are_kept_than_the_bound() -> None:
 
     def script(peer: Peer) -> None:
         peer.request()
-        together.wait(10)
+        together.wait(60)
         peer.send(LIST)
         peer.request()
 
@@ -344,7 +344,7 @@ async def test_an_answer_that_comes_unasked_is_never_taken_for_the_next_one() ->
         async with DockerClient(server.host) as client:
             for _ in range(5):
                 assert [image.id for image in await client.list_images()] == ids(3)
-                assert unasked.acquire(timeout=5)
+                assert unasked.acquire(timeout=60)
             assert server.connections == 5
 
 
@@ -407,7 +407,7 @@ async def test_closing_lets_running_calls_end() -> None:
     def script(peer: Peer) -> None:
         while peer.request():
             asked.release()
-            may_answer.wait(10)
+            may_answer.wait(60)
             peer.send(LIST)
 
     asked, may_answer = threading.Semaphore(0), threading.Event()
@@ -486,7 +486,7 @@ async def test_a_call_leaves_no_garbage_behind(script: Script | None) -> None:
 
             async def call() -> None:
                 with suppress(DockerImagesError):
-                    await client.list_images(timeout=0.01 if script is silent else 5)
+                    await client.list_images(timeout=0.01 if script is silent else 60)
 
             await call()
             gc.collect()
