@@ -619,6 +619,11 @@ def test_what_is_odd_in_the_configuration_is_said_once_beside_the_list(
     assert line.startswith(f"docker-images: warning: ignoring {tmp_path}/.docker/config.json: ")
 
 
+def heed_ctrl_c() -> None:
+    """What a shell runs in the background ignores it, and so would what we start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--json"], ["doctor"]])
 def test_ctrl_c_ends_silently(tmp_path: Path, arguments: list[str]) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
@@ -627,7 +632,9 @@ def test_ctrl_c_ends_silently(tmp_path: Path, arguments: list[str]) -> None:
         silent.listen()
         host = f"unix://@docker-images-{os.getpid()}"
         command = [sys.executable, "-m", "docker_images", "-H", host, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_ctrl_c
+        ) as process:
             silent.settimeout(60)
             connection, _ = silent.accept()
             with connection:
