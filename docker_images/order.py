@@ -112,7 +112,7 @@ def _same_second(images: list[ImageSummary]) -> Iterator[tuple[int, int]]:
     """Where images of the same second stand; an empty place at the end of each step."""
     start = 0
     while start < len(images) - 1:
-        times = list(map(_created, images[start : start + STEP]))
+        times = [image.created for image in images[start : start + STEP]]
         equal = [*map(eq, times, times[1:]), False]  # as old as the next?
         stop = start + len(times) - 1  # the last is looked at again, beside its next
         last = 0
