@@ -31,7 +31,7 @@ clean:
 
 .venv/ready: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install the package python3-venv (Debian, Ubuntu: apt-get install python3-venv)" >&2; rm -rf .venv; exit 1; }
+	@had=$$(ls -d .venv 2>/dev/null); $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install the package python3-venv (Debian, Ubuntu: apt-get install python3-venv)" >&2; [ -n "$$had" ] || rm -rf .venv; exit 1; }
 	@echo "Setting up .venv …"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet --editable '.[cli,testing]' --group dev

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -203,3 +204,19 @@ def _installed(python: str) -> set[str]:
     )
     done = subprocess.run([python, "-c", listing], capture_output=True, text=True, check=True)
     return set(done.stdout.lower().split())
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("had_one", [True, False])
+def test_a_python_without_venv_is_told_and_takes_no_environment_away(
+    tmp_path: Path, had_one: bool
+) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    if had_one:
+        (tmp_path / ".venv").mkdir()
+    words = ["make", "-C", str(tmp_path), "list", "PYTHON=false"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "false cannot make virtual environments: install" in done.stderr
+    assert (tmp_path / ".venv").exists() == had_one
