@@ -55,7 +55,7 @@ def call(
     target: str,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 300,
 ) -> Answer:
     """One request on a connection of its own to `unix://…` or `tcp://…`; the plainest client."""
     scheme, _, address = host.partition("://")
@@ -132,7 +132,7 @@ def _serving(folder: Path, command: list[str], path: Path) -> Iterator[str]:
         # A group of its own: an engine's helpers end with it, and ctrl-c does not reach it early.
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not _answers(host):
             if process.poll() is not None or time.monotonic() > deadline:
                 absent(f"{command[0]} did not start: {log.read_text()[-1000:]}")
@@ -141,7 +141,7 @@ def _serving(folder: Path, command: list[str], path: Path) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

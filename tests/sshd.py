@@ -76,7 +76,7 @@ def start_sshd(folder: Path, docker_host: str) -> Iterator[Sshd]:
             (server, "-D", "-e", "-f", str(folder / "sshd_config")), stderr=output
         )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while not _listens(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 engines.absent(f"sshd did not start: {log.read_text()[-1000:]}")

@@ -43,7 +43,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The command as a process of its own, where every warning is an error."""
     command = [sys.executable, "-W", "error", "-m", "docker_images", *arguments]
     return subprocess.run(
-        command, capture_output=True, encoding="utf-8", timeout=60, check=False, **options
+        command, capture_output=True, encoding="utf-8", timeout=300, check=False, **options
     )
 
 
@@ -640,7 +640,7 @@ def test_ctrl_c_ends_silently(tmp_path: Path, arguments: list[str]) -> None:
             with connection:
                 connection.recv(1)
                 process.send_signal(signal.SIGINT)
-                _, complaint = process.communicate(timeout=60)
+                _, complaint = process.communicate(timeout=300)
 
     assert (process.returncode, complaint) == (130, b"")
 

@@ -56,7 +56,7 @@ def docker(env: dict[str, str], *arguments: str) -> Told | None:
         env=env,
         capture_output=True,
         check=False,
-        timeout=20,
+        timeout=300,
     )
     if done.returncode != 0:
         return None

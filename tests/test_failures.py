@@ -373,7 +373,7 @@ def test_a_refused_permission_names_the_group_of_the_socket(
             [sys.executable, "-W", "error", "-c", ASK, f"unix://{path}", anyio_backend],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
             env={**os.environ, "HOME": "/nowhere", "DOCKER_CONFIG": ""},
         )
 

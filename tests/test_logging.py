@@ -113,6 +113,6 @@ def test_importing_says_and_configures_nothing() -> None:
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (done.stdout, done.stderr) == (f"[] [] {logging.NOTSET}\n", "")

@@ -217,6 +217,6 @@ def test_without_file_descriptors_calls_fail_and_later_ones_succeed(anyio_backen
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "good\n", "")

@@ -39,7 +39,7 @@ def docker(engine: FakeEngine, home: Path, *arguments: str) -> str:
         env={"HOME": str(home), "DOCKER_CONFIG": str(home), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

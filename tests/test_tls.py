@@ -389,7 +389,7 @@ def engine(pki: Material) -> Iterator[int]:
             start_new_session=True,
         )
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 300
             while not listens(port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     engines.absent(f"dockerd: {Path(folder, 'log').read_text()[-1000:]}")
@@ -397,7 +397,7 @@ def engine(pki: Material) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(300)
 
 
 def listens(port: int) -> bool:

@@ -456,7 +456,7 @@ def test_a_client_that_nobody_closes_says_nothing(anyio_backend: str, tcp: bool)
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n" * 4, "")
 
