@@ -7,6 +7,13 @@ from pathlib import Path
 
 import engines
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples each time, and as much time as a busy machine needs.
+settings.register_profile(
+    "tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 # Where the library is installed pytest has found its plugin already, and takes it only once.
 INSTALLED = any(

@@ -55,7 +55,7 @@ def call(
     target: str,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    timeout: float = 300,
+    timeout: float = 600,
 ) -> Answer:
     """One request on a connection of its own to `unix://…` or `tcp://…`; the plainest client."""
     scheme, _, address = host.partition("://")
@@ -249,7 +249,7 @@ def fill(host: str, *, many: int = 0) -> None:
             }
             for n in range(many)
         )
-        _done(call(host, "POST", "/v1.40/images/load", archive(images), tar, timeout=300))
+        _done(call(host, "POST", "/v1.40/images/load", archive(images), tar, timeout=600))
 
 
 def _done(answer: Answer) -> None:

@@ -99,7 +99,7 @@ async def test_a_call_ends_in_time_whatever_the_engine_does(
 ) -> None:
     with serving(script, tcp=tcp) as server:
         async with DockerClient(server.host) as client:
-            for seconds in (0.15, 1.5, 15):  # on a busy machine a stage is reached later
+            for seconds in (0.15, 1.5, 15, 60):  # on a busy machine a stage is reached later
                 with pytest.raises(EngineTimeoutError) as info:
                     await client.list_images(timeout=seconds)
                 if stage in str(info.value):
@@ -240,14 +240,15 @@ async def test_the_deadline_covers_the_requests_of_a_call_together() -> None:
         peer.send(LIST)
         peer.request()
 
-    for seconds in (0.2, 2, 20):  # a busy machine gets more time for the first one
+    for seconds in (0.2, 2, 20, 60):  # a busy machine gets more time for the first one
         with serving(script) as server:
             async with DockerClient(server.host, timeout=seconds) as client:
-                with pytest.raises(EngineTimeoutError, match="waiting for the answer"):
+                with pytest.raises(EngineTimeoutError) as info:
                     await client.list_images()
         if len(server.requests) == 2:
             break
     assert len(server.requests) == 2
+    assert "waiting for the answer" in str(info.value)
 
 
 async def test_a_call_in_time_is_not_disturbed() -> None:

@@ -246,7 +246,7 @@ def outcome(body: bytes) -> list[ImageSummary] | str:
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, suppress_health_check=SLOW)
 @given(bodies(st.nothing()), st.booleans())
 def test_whatever_an_engine_leaves_out_or_nulls_or_adds_is_read(
     rows: list[dict[str, Any]], indented: bool
@@ -256,7 +256,7 @@ def test_whatever_an_engine_leaves_out_or_nulls_or_adds_is_read(
     check(rows, images)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=SLOW)
+@settings(max_examples=100, suppress_health_check=SLOW)
 @given(bodies(JUNK))
 def test_anything_in_place_of_anything_is_read_or_told_with_its_place(
     rows: list[dict[str, Any]],
@@ -285,7 +285,7 @@ def check(rows: list[dict[str, Any]], images: list[ImageSummary]) -> None:
         assert image.created_at is None or image.created_at.tzinfo is not None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(JUNK | st.lists(JUNK, max_size=3))
 def test_json_of_no_engine_is_a_format_error(value: object) -> None:
     found = outcome(dumps(value))

@@ -35,7 +35,6 @@ EXAMPLES = int(os.environ.get("DOCKER_IMAGES_FUZZ", "0"))
 fuzzed = settings(
     max_examples=EXAMPLES or 80,
     derandomize=not EXAMPLES,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
