@@ -1,6 +1,7 @@
 """What all tests share: the event loops they run on, and real engines where there are any."""
 
 import importlib.metadata
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ settings.register_profile(
     "tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("tests")
+
+# What the docker command would heed is set by the tests that are about it.
+for name in list(os.environ):
+    of_ours = name.startswith("DOCKER_IMAGES_")
+    if (name.startswith("DOCKER_") and not of_ours) or name.lower().endswith("_proxy"):
+        del os.environ[name]
 
 # Where the library is installed pytest has found its plugin already, and takes it only once.
 INSTALLED = any(

@@ -476,13 +476,15 @@ async def test_a_proxy_that_hangs_is_given_up_and_leaves_nothing_open(
         url = url_of(proxy).replace("http", scheme)
         monkeypatch.setenv("HTTP_PROXY", url)
         monkeypatch.setenv("HTTPS_PROXY", url)
-        async with DockerClient(host, timeout=0.1) as client:
-            with pytest.raises(EngineTimeoutError) as caught:
-                await client.list_images()
-            way = f"through the proxy {url}) took longer than 0.1 s; the call was"
-            assert f"{way} waiting for the proxy." in str(caught.value).replace(
-                "reading the answer", "waiting for the proxy"
-            )
+        async with DockerClient(host) as client:
+            for seconds in (0.1, 1, 10):  # on a busy machine it may come before the proxy is asked
+                with pytest.raises(EngineTimeoutError) as caught:
+                    await client.list_images(timeout=seconds)
+                told = str(caught.value).replace("reading the answer", "waiting for the proxy")
+                if "waiting for the proxy." in told:
+                    break
+            way = f"through the proxy {url}) took longer than {seconds} s; the call was"
+            assert f"{way} waiting for the proxy." in told
             assert until(lambda: not proxy.open)
             before = descriptors()
             for _ in range(4):
@@ -493,9 +495,8 @@ async def test_a_proxy_that_hangs_is_given_up_and_leaves_nothing_open(
                         await anyio.sleep(0.005)
                     await anyio.sleep(0.02)
                     tasks.cancel_scope.cancel()
-            assert until(lambda: not proxy.open)
             gc.collect()  # what was forgotten would warn
-            assert descriptors() <= before
+            assert until(lambda: not proxy.open and descriptors() <= before)
 
 
 @pytest.mark.skipif(

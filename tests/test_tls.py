@@ -170,7 +170,7 @@ class TestContext:
 
 async def connect(endpoint: Endpoint, port: int | None = None) -> SecureStream:
     """The port where the endpoint's name does not resolve."""
-    sock = socket.create_connection(("127.0.0.1", port or endpoint.port or 0), 5)
+    sock = socket.create_connection(("127.0.0.1", port or endpoint.port or 0), 60)
     sock.setblocking(False)
     return await open_tls(SocketStream(sock), endpoint)
 
@@ -209,7 +209,7 @@ def serve(serve_one: Callable[[socket.socket], None]) -> Iterator[int]:
                 with connection:
                     if stopping.is_set():
                         return
-                    connection.settimeout(10)
+                    connection.settimeout(60)
                     try:
                         serve_one(connection)
                     except OSError:
