@@ -18,8 +18,7 @@ settings.load_profile("tests")
 
 # What the docker command would heed is set by the tests that are about it.
 for name in list(os.environ):
-    of_ours = name.startswith("DOCKER_IMAGES_")
-    if (name.startswith("DOCKER_") and not of_ours) or name.lower().endswith("_proxy"):
+    if name.startswith("DOCKER_") and not name.startswith("DOCKER_IMAGES_"):
         del os.environ[name]
 
 # Where the library is installed pytest has found its plugin already, and takes it only once.
