@@ -7,7 +7,8 @@ for, so the work is done in steps, while the list comes in and at its end. Pure.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from operator import attrgetter, eq
+from math import inf
+from operator import attrgetter, eq, gt
 from typing import Any
 
 from docker_images.models import ImageSummary
@@ -32,15 +33,19 @@ class OrderedImages:
             ...  # one step is done
         return images.result
 
-    A slice is sorted while it is at hand: looking at 1000 images later takes a tenth of a
-    millisecond. A step's worth of slices makes a run, joined to the one before if it follows it in
-    time, as all of Docker's do. Of several runs, the same period of each makes a step of the list.
+    A slice is looked at while it is at hand: looking at 1000 images later takes a tenth of a
+    millisecond. As long as each image is older than the one before, as most of Docker's are, no
+    more has to be done. Else the slice is sorted. A step's worth of slices makes a run, joined to
+    the one before if it follows it in time. Of several runs, the same period of each makes a step
+    of the list.
     """
 
     def __init__(self) -> None:
         self._loose: list[ImageSummary] = []
         self._in_order = True  # the slices among them
         self._runs: list[list[ImageSummary]] = []
+        self._settled = 0  # so many images at the start are each older than the one before,
+        self._oldest = inf  # the last of them is from this time; -inf when no more will follow
 
     @property
     def result(self) -> list[ImageSummary]:
@@ -51,7 +56,12 @@ class OrderedImages:
         """Take a slice."""
         if not images:
             return
-        images.sort(key=_created, reverse=True)
+        if self._oldest > images[0].created and _descends(images):
+            self._oldest = images[-1].created
+            self._settled += len(images)
+        else:
+            self._oldest = -inf
+            images.sort(key=_created, reverse=True)
         loose = self._loose
         if loose and loose[-1].created < images[0].created:
             self._in_order = False
@@ -63,27 +73,32 @@ class OrderedImages:
         """Finish the work, a step at a time."""
         self._begin_run()
         if len(self._runs) > 1:
-            runs, self._runs = self._runs, [[]]
+            runs, self._runs, self._settled = self._runs, [[]], 0
             for step in _merge(runs, _age, _sorted_by_time):
                 self._runs[0] += step
                 yield
         images = self.result
-        if len(images) > 1:
-            for begin, end in _same_second(images):
-                if begin < end:
-                    yield from _settle(images, begin, end)
-                yield
+        for begin, end in _same_second(images, max(0, self._settled - 1)):
+            if begin < end:
+                yield from _settle(images, begin, end)
+            yield
 
     def _begin_run(self) -> None:
         run, self._loose = self._loose, []
         if not self._in_order:
             run.sort(key=_created, reverse=True)
-            self._in_order = True
+            self._in_order, self._settled = True, 0
         runs = self._runs
         if run and runs and runs[-1][-1].created >= run[0].created:
             runs[-1] += run
         elif run:
             runs.append(run)
+
+
+def _descends(images: list[ImageSummary]) -> bool:
+    """Whether each image is older than the one before."""
+    times = [image.created for image in images]
+    return all(map(gt, times, times[1:]))
 
 
 def _age(image: ImageSummary) -> int:
@@ -108,16 +123,15 @@ def _merge(
         yield order(step)
 
 
-def _same_second(images: list[ImageSummary]) -> Iterator[tuple[int, int]]:
+def _same_second(images: list[ImageSummary], start: int) -> Iterator[tuple[int, int]]:
     """Where images of the same second stand; an empty place at the end of each step."""
-    start = 0
     while start < len(images) - 1:
         times = [image.created for image in images[start : start + STEP]]
-        equal = [*map(eq, times, times[1:]), False]  # as old as the next?
+        equal = bytes(map(eq, times, times[1:])) + b"\0"  # as old as the next?
         stop = start + len(times) - 1  # the last is looked at again, beside its next
         last = 0
-        while (first := _find(equal, last)) >= 0:
-            last = equal.index(False, first)
+        while (first := equal.find(1, last)) >= 0:
+            last = equal.find(0, first)
             end = start + last + 1
             if last == len(times) - 1:  # it may go on beyond what this step looks at
                 end = bisect_right(images, -times[first], end, key=_age)
@@ -125,13 +139,6 @@ def _same_second(images: list[ImageSummary]) -> Iterator[tuple[int, int]]:
             stop = max(stop, end)
         start = stop
         yield stop, stop
-
-
-def _find(equal: list[bool], start: int) -> int:
-    try:
-        return equal.index(True, start)
-    except ValueError:
-        return -1
 
 
 def _settle(images: list[ImageSummary], begin: int, end: int) -> Iterator[None]:

@@ -111,6 +111,11 @@ def test_a_long_list_is_ordered_as_one_plain_sort_would(
     assert ordered(slices) == expected(images)
 
 
+def test_two_lists_of_the_same_seconds_become_one() -> None:
+    lists = [[an_image(-number, name) for number in range(2 * STEP)] for name in "ba"]
+    assert ordered(lists) == expected(lists[0] + lists[1])
+
+
 def test_the_order_does_not_depend_on_the_order_it_came_in() -> None:
     images = [an_image(number // 7, f"sha256:{number * 7919 % 1000}") for number in range(500)]
     orders = set()
@@ -171,3 +176,13 @@ def test_no_step_looks_at_more_than_a_part_of_the_list(order: str, seconds: int)
     # All of a second, that is a fifth of these lists, may be put side by side in one step.
     assert max(looks) < (6 if seconds != 5 else 6 + 20 / 5) * STEP
     assert [image.id for image in list_.result] == expected
+
+
+@pytest.mark.parametrize("cut", [90, STEP])
+def test_what_comes_newest_first_is_looked_at_once(cut: int) -> None:
+    count = 3 * STEP
+    images: list[Any] = [Counted(-number, f"{number:06}") for number in range(count)]
+    Counted.looks = 0
+    ordered([images[start : start + cut] for start in range(0, count, cut)])
+    seams = count // cut + 1
+    assert Counted.looks <= count + 4 * seams
