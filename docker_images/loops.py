@@ -4,14 +4,15 @@ Knows how event loops are told apart, on asyncio, uvloop and trio, in any number
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["PerLoop", "Turns", "asyncio_loop"]
+__all__ = ["PerLoop", "Turns", "asyncio_loop", "time_limit"]
 
 T = TypeVar("T")
 
@@ -23,6 +24,19 @@ def asyncio_loop() -> asyncio.AbstractEventLoop | None:
     except RuntimeError:
         return None
     return None if task is None else task.get_loop()
+
+
+def time_limit(seconds: float | None) -> AbstractAsyncContextManager[object]:
+    """A block that ends with `TimeoutError` when it takes longer; None for no limit."""
+    if asyncio_loop() is None:
+        return _time_limit(seconds)
+    return asyncio.timeout(seconds)  # anyio's takes a ninth of a call for one image more
+
+
+@asynccontextmanager
+async def _time_limit(seconds: float | None) -> AsyncIterator[None]:
+    with anyio.fail_after(seconds):
+        yield
 
 
 class PerLoop(Generic[T]):
