@@ -21,6 +21,7 @@ __all__ = ["ImageDecoder"]
 SLICE = 190 * 1024
 
 _decode = msgspec.json.Decoder(list[ImageSummary]).decode
+_FIRST_KEY = re.compile(rb'\[(\{"[^"\\]{1,64}":)').match
 _COMMA, _OPEN, _CLOSE = b",[]"
 
 
@@ -101,5 +102,5 @@ class ImageDecoder:
 
 def _mark(window: bytearray) -> bytes:
     """What stands between two images: `},{` and the first key of the first image."""
-    match = re.match(rb'\[(\{"[^"\\]{1,64}":)', window)
+    match = _FIRST_KEY(window)
     return b"}," + match[1] if match else b""

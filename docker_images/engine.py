@@ -34,7 +34,7 @@ from docker_images.responses import (
     refusal,
     told_version,
 )
-from docker_images.transport import body_of, close
+from docker_images.transport import body_of, close, headers_of
 from docker_images.versions import (
     NEED_CONTAINERD,
     NEEDS,
@@ -235,7 +235,7 @@ class Engine:
     ) -> tuple[httpx.Response, ApiVersion | None]:
         """Ask once; the answer, and the newest version of the engine if it tells."""
         response = await self._get(f"/v{version}/images/json", params)
-        told = told_version(response.headers.raw)
+        told = told_version(headers_of(response))
         if self.newest is not None and told == self.newest[0]:
             return response, self.newest[1]
         theirs = read_version(told)
@@ -263,7 +263,7 @@ class Engine:
             body = await self._drain(response)
             if response.status_code != 200:
                 continue
-            if theirs := read_version(told_version(response.headers.raw)):
+            if theirs := read_version(told_version(headers_of(response))):
                 return theirs, is_podman(response.headers)
             try:
                 answer = msgspec.json.decode(body, type=_Version)

@@ -19,7 +19,15 @@ from docker_images.errors import DockerImagesError
 from docker_images.failures import FOREIGN, explain, where
 from docker_images.http1 import Connection, HungUpError
 
-__all__ = ["MAX_RESPONSE_BYTES", "EngineTransport", "body_of", "close", "stage", "transport_to"]
+__all__ = [
+    "MAX_RESPONSE_BYTES",
+    "EngineTransport",
+    "body_of",
+    "close",
+    "headers_of",
+    "stage",
+    "transport_to",
+]
 
 MAX_IDLE = 32
 MAX_RESPONSE_BYTES = 512 * 2**20
@@ -77,7 +85,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
             raise explain(error, self.endpoint) from error
         stage.set("reading the answer")
         body = _Body(self, connection)
-        return httpx.Response(connection.status, headers=connection.headers, stream=body)
+        return _Answer(connection.status, connection.headers, body)
 
     def _take(self) -> Connection | None:
         """The idle connection that was used last, of those that serve this event loop."""
@@ -132,6 +140,26 @@ class EngineTransport(httpx.AsyncBaseTransport):
                 await self._idle.pop().aclose()
 
 
+class _Answer(httpx.Response):
+    """An answer whose headers httpx reads when somebody asks for them.
+
+    Of a list we need a single one, and to read all takes a twentieth of a call for one image.
+    """
+
+    def __init__(
+        self, status: int, headers: list[tuple[bytes, bytes]], stream: httpx.AsyncByteStream
+    ) -> None:
+        super().__init__(status, stream=stream)
+        self.raw_headers = headers
+        del self.headers
+
+    def __getattr__(self, name: str) -> httpx.Headers:
+        if name != "headers":
+            raise AttributeError(name, name=name, obj=self)
+        self.headers = httpx.Headers(self.raw_headers)
+        return self.headers
+
+
 class _Body(httpx.AsyncByteStream):
     """The body of an answer, as it arrives."""
 
@@ -161,6 +189,11 @@ class _Body(httpx.AsyncByteStream):
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._transport.release(connection)
+
+
+def headers_of(response: httpx.Response) -> list[tuple[bytes, bytes]]:
+    """The headers as they came."""
+    return response.raw_headers if type(response) is _Answer else response.headers.raw
 
 
 def body_of(response: httpx.Response) -> AsyncIterator[bytes]:

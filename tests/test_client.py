@@ -163,8 +163,14 @@ async def test_ours_is_an_ordinary_httpx_transport() -> None:
         async with httpx.AsyncClient(transport=transport, base_url="http://docker") as client:
             answer = await client.get("/v1.51/images/json")
             assert len(answer.json()) == 30
+            assert not hasattr(answer, "header")
             with pytest.raises(ValueError, match="GET"):
                 await client.post("/v1.51/images/create")
+        theirs = httpx.AsyncHTTPTransport(uds=engine.host.removeprefix("unix://"))
+        async with httpx.AsyncClient(transport=theirs, base_url="http://docker") as client:
+            expected = await client.get("/v1.51/images/json")
+    del answer.headers["Date"], expected.headers["Date"]
+    assert answer.headers.multi_items() == expected.headers.multi_items()
 
 
 @pytest.mark.asyncio
