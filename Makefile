@@ -22,7 +22,7 @@ check: .venv/ready  ## style and types
 	@$(BIN)/mypy
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/pyright --verifytypes docker_images --ignoreexternal
 
-bench: .venv/ready  ## compare with other clients; takes fifteen to thirty minutes
+bench: .venv/ready  ## compare with other clients; takes about half an hour
 	@$(BIN)/python -m pip install --quiet -r tests/benchmarks/requirements.txt
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
