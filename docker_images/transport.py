@@ -141,23 +141,25 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
 
 class _Answer(httpx.Response):
-    """An answer whose headers httpx reads when somebody asks for them.
+    """An answer that becomes a whole `httpx.Response` when somebody asks for more than we do.
 
-    Of a list we need a single one, and to read all takes a twentieth of a call for one image.
+    To make one each time, headers read, takes a twelfth of a call for one image.
     """
 
     def __init__(
         self, status: int, headers: list[tuple[bytes, bytes]], stream: httpx.AsyncByteStream
     ) -> None:
-        super().__init__(status, stream=stream)
+        self.status_code = status
         self.raw_headers = headers
-        del self.headers
+        self.stream = stream
 
-    def __getattr__(self, name: str) -> httpx.Headers:
-        if name != "headers":
+    def __getattr__(self, name: str) -> Any:
+        mine = vars(self).copy()
+        if "extensions" in mine:  # it is whole already
             raise AttributeError(name, name=name, obj=self)
-        self.headers = httpx.Headers(self.raw_headers)
-        return self.headers
+        super().__init__(self.status_code, headers=self.raw_headers, stream=self.stream)
+        vars(self).update(mine)
+        return getattr(self, name)
 
 
 class _Body(httpx.AsyncByteStream):

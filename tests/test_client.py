@@ -1,7 +1,9 @@
 """docker_images.client: construction, life cycle, and use from anywhere."""
 
 import asyncio
+import json
 import math
+import pickle
 import threading
 from typing import Any
 
@@ -171,6 +173,41 @@ async def test_ours_is_an_ordinary_httpx_transport() -> None:
             expected = await client.get("/v1.51/images/json")
     del answer.headers["Date"], expected.headers["Date"]
     assert answer.headers.multi_items() == expected.headers.multi_items()
+    for name in ("status_code", "reason_phrase", "http_version", "text", "encoding", "is_success"):
+        assert getattr(answer, name) == getattr(expected, name), name
+    for name in (
+        "is_closed",
+        "is_stream_consumed",
+        "history",
+        "next_request",
+        "has_redirect_location",
+    ):
+        assert getattr(answer, name) == getattr(expected, name), name
+    assert answer.request.url == expected.request.url
+    assert answer.elapsed.total_seconds() > 0
+    assert pickle.loads(pickle.dumps(answer)).json() == expected.json()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "first", ["headers", "is_closed", "extensions", "aread", "num_bytes_downloaded"]
+)
+async def test_an_answer_of_our_transport_is_whole_whatever_is_asked_of_it_first(
+    first: str,
+) -> None:
+    from docker_images import resolve_endpoint
+    from docker_images.transport import EngineTransport
+
+    with FakeEngine(MANY) as engine:
+        transport = EngineTransport(resolve_endpoint(host=engine.host))
+        answer = await transport.handle_async_request(
+            httpx.Request("GET", "http://docker/v1.51/images/json")
+        )
+        getattr(answer, first)
+        assert len(json.loads(await answer.aread())) == 30
+        assert answer.headers["Api-Version"]
+        assert (answer.is_closed, answer.status_code) == (True, 200)
+        await transport.aclose()
 
 
 @pytest.mark.asyncio
