@@ -222,7 +222,7 @@ class DockerClient:
         seconds = self._timeout if timeout is ... else _seconds(timeout)
         stage.set("waiting for its turn")
         try:
-            async with time_limit(seconds):
+            with time_limit(seconds):
                 await self._turns.take()
                 try:
                     return await call(*args, **kwargs)

@@ -258,7 +258,7 @@ class Value:
 
 
 @pytest.mark.parametrize("run", ASYNCIO)
-def test_an_idle_connection_holds_nothing_of_the_task_that_used_it(run: Run) -> None:
+def test_neither_an_idle_connection_nor_a_deadline_holds_anything_of_its_task(run: Run) -> None:
     variable: ContextVar[Value] = ContextVar("variable")
 
     async def request(client: DockerClient) -> weakref.ref[Value]:
@@ -268,8 +268,7 @@ def test_an_idle_connection_holds_nothing_of_the_task_that_used_it(run: Run) -> 
         return weakref.ref(value)
 
     async def main() -> None:
-        # asyncio keeps the context of a timer until its time, also when it is cancelled.
-        async with DockerClient(server.host, timeout=None) as client:
+        async with DockerClient(server.host) as client:
             value = await asyncio.create_task(request(client))
             await turns()
             gc.collect()

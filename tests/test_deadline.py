@@ -1,8 +1,12 @@
 """One deadline covers a whole call, whatever the engine does, and the error says in which stage."""
 
+import asyncio
+import gc
 import socket
 import sys
 import tempfile
+import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import httpx
 import pytest
 import trustme
 from anyio.lowlevel import checkpoint
-from hostile import LIST, OLD, Peer, Script, answer, images, serving, until
+from hostile import LIST, OLD, Peer, Script, answer, answering, images, serving, until
 
 from docker_images import DockerClient, DockerImagesError, EngineTimeoutError
 
@@ -223,6 +227,79 @@ async def test_the_deadline_of_a_call_replaces_that_of_the_client() -> None:
                     await call()
 
 
+async def test_calls_end_in_the_order_of_their_deadlines_not_of_their_beginning() -> None:
+    async def call(seconds: float) -> None:
+        with pytest.raises(EngineTimeoutError):
+            await client.list_images(timeout=seconds)
+        ended.append(seconds)
+        if len(ended) == 4:
+            tasks.cancel_scope.cancel()
+
+    with serving(is_silent) as server:
+        for unit in (0.05, 0.5, 5):  # on a busy machine several may pass at once
+            ended: list[float] = []
+            async with (
+                DockerClient(server.host) as client,
+                anyio.create_task_group() as tasks,
+            ):
+                tasks.cancel_scope.deadline = anyio.current_time() + 60
+                for units in (1000, 4, 1, 3, 500, 2):
+                    tasks.start_soon(call, units * unit)
+            if ended == sorted(ended):
+                break
+        assert ended == [unit, 2 * unit, 3 * unit, 4 * unit]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_calls_with_a_deadline_leave_hardly_a_timer_behind(anyio_backend: str) -> None:
+    loop = asyncio.get_running_loop()
+    with serving(answering(LIST)) as server, serving(is_silent) as hung:
+        async with DockerClient(server.host) as client, DockerClient(hung.host) as waiting:
+            before = len(vars(loop)["_scheduled"])
+            for number in range(300):
+                await client.list_images(timeout=60 - number % 7)
+            for _ in range(30):  # each passes while a longer one is under way
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(client.list_images)
+                    with pytest.raises(EngineTimeoutError):
+                        await waiting.list_images(timeout=0.01)
+            assert len(vars(loop)["_scheduled"]) - before <= 10
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_who_is_cancelled_at_the_deadline_is_cancelled(anyio_backend: str) -> None:
+    loop = asyncio.get_running_loop()
+    with serving(is_silent) as server:
+        async with DockerClient(server.host) as client:
+            for seconds in (0.1, 1, 10):  # on a busy machine it may come before it is looked at
+                task = asyncio.create_task(client.list_images(timeout=seconds))
+                await asyncio.sleep(seconds / 2)
+                loop.call_later(seconds * 3 / 4, task.cancel)
+                time.sleep(seconds)  # noqa: ASYNC251  both are due when the loop looks again
+                with suppress(asyncio.CancelledError, EngineTimeoutError):
+                    await task
+                if task.cancelled():
+                    break
+            assert task.cancelled()
+
+
+def test_an_event_loop_that_is_dropped_with_a_call_under_way_is_forgotten() -> None:
+    with serving(is_silent) as server:
+
+        def drop() -> weakref.ref[asyncio.AbstractEventLoop]:
+            loop = asyncio.new_event_loop()
+            loop.set_exception_handler(lambda *_: None)  # "Task was destroyed but it is pending!"
+            task = loop.create_task(DockerClient(server.host, api_version="1.51").list_images())
+            loop.run_until_complete(asyncio.sleep(0.05))
+            assert not task.done()
+            loop.close()
+            return weakref.ref(loop)
+
+        dropped = drop()
+        gc.collect()
+        assert dropped() is None
+
+
 async def test_without_a_deadline_a_call_waits_until_it_is_cancelled() -> None:
     with serving(is_silent) as server:
         for client, call_timeout in (
@@ -264,6 +341,17 @@ async def test_the_deadline_covers_the_requests_of_a_call_together() -> None:
         if asked[-1] == 2:
             break
     assert asked[-1:] == [2]
+
+
+async def test_a_deadline_that_passes_after_the_call_disturbs_nobody() -> None:
+    with serving(answering(LIST)) as server:
+        async with DockerClient(server.host) as client:
+            for seconds in (0.05, 0.5, 5, 50):  # on a busy machine a call may come too late
+                with suppress(EngineTimeoutError):
+                    await client.list_images(timeout=seconds)
+                    await anyio.sleep(seconds + 0.05)
+                    return
+    pytest.fail("no call was in time")
 
 
 async def test_a_call_in_time_is_not_disturbed() -> None:
