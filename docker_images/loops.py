@@ -1,6 +1,7 @@
 """What belongs to one event loop, and what all of them share.
 
-Knows how event loops are told apart, on asyncio, uvloop and trio, in any number of threads.
+Knows how event loops are told apart, on asyncio, uvloop and trio, in any number of threads, and how
+a deadline is kept on each.
 """
 
 import asyncio
@@ -110,13 +111,13 @@ class _Alarm:
     def add(self, limit: _TimeLimit) -> None:
         """Watch a limit."""
         self._limits.add(limit)
-        self._be_there(limit.deadline)
+        self._set_timer(limit.deadline)
 
     def remove(self, limit: _TimeLimit) -> None:
         """Watch it no more; a timer that finds nothing due does no harm."""
         self._limits.discard(limit)
 
-    def _be_there(self, moment: float) -> None:
+    def _set_timer(self, moment: float) -> None:
         if not self._timers or moment < self._timers[-1]:
             self._timers.append(moment)
             # In a context of its own: the loop would keep that of the task, and what is in it.
@@ -129,7 +130,7 @@ class _Alarm:
             self._limits.discard(limit)
             limit.end()
         if self._limits:
-            self._be_there(min(limit.deadline for limit in self._limits))
+            self._set_timer(min(limit.deadline for limit in self._limits))
 
 
 # By the id of its loop, which lives as long as the alarm; kept by the limits and the timer alone.
