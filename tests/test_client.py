@@ -200,10 +200,11 @@ async def test_an_answer_of_our_transport_is_whole_whatever_is_asked_of_it_first
 
     with FakeEngine(MANY) as engine:
         transport = EngineTransport(resolve_endpoint(host=engine.host))
-        answer = await transport.handle_async_request(
-            httpx.Request("GET", "http://docker/v1.51/images/json")
-        )
+        request = httpx.Request("GET", "http://docker/v1.51/images/json")
+        answer = await transport.handle_async_request(request)
+        answer.request = request  # as AsyncClient does, before it is whole
         getattr(answer, first)
+        assert answer.request is request
         assert len(json.loads(await answer.aread())) == 30
         assert answer.headers["Api-Version"]
         assert (answer.is_closed, answer.status_code) == (True, 200)
