@@ -8,8 +8,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import anyio
@@ -54,13 +53,8 @@ class _ScopedLimit:
     def __enter__(self) -> None:
         self._scope.__enter__()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._scope.__exit__(exc_type, exc, traceback) and exc is not None:
+    def __exit__(self, exc_type: type[BaseException] | None, *rest: Any) -> None:
+        if self._scope.__exit__(exc_type, *rest) and exc_type is not None:
             raise TimeoutError
 
 
@@ -84,12 +78,7 @@ class _TimeLimit:
         self._passed = True
         self._task.cancel()
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
         self._alarm.remove(self)
         # As asyncio.timeout: what somebody else cancelled as well is no timeout.
         alone = self._passed and self._task.uncancel() <= self._cancelling
