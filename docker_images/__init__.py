@@ -7,8 +7,11 @@ async with DockerClient() as client:
         print(image.id, image.repo_tags, image.size, image.created_at)
 """
 
+from docker_images.address import TLS, Endpoint
 from docker_images.client import DockerClient
-from docker_images.endpoint import TLS, Endpoint, resolve_endpoint
+from docker_images.endpoint.hosts import resolve_endpoint
+from docker_images.engine.responses import EngineInfo
+from docker_images.engine.versions import ApiVersion
 from docker_images.errors import (
     ApiVersionError,
     DockerImagesError,
@@ -20,7 +23,7 @@ from docker_images.errors import (
     ResponseFormatError,
     UnsupportedByEngineError,
 )
-from docker_images.models import (
+from docker_images.images.models import (
     AttestationProperties,
     BuildIdentity,
     Identity,
@@ -36,9 +39,7 @@ from docker_images.models import (
     SignerIdentity,
     UnpackedSize,
 )
-from docker_images.references import Reference
-from docker_images.responses import EngineInfo
-from docker_images.versions import ApiVersion
+from docker_images.images.references import Reference
 
 __all__ = (
     "TLS",

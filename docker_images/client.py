@@ -16,15 +16,16 @@ from typing import ParamSpec, Self, TypeVar
 import httpx
 from anyio.lowlevel import checkpoint
 
-from docker_images.decode import ImageDecoder
-from docker_images.endpoint import Endpoint, check_arguments, check_host, resolve_endpoint
-from docker_images.engine import Engine
+from docker_images.address import Endpoint
+from docker_images.endpoint.hosts import check_arguments, check_host, resolve_endpoint
+from docker_images.engine.engine import Engine
+from docker_images.engine.responses import EngineInfo
+from docker_images.engine.versions import ApiVersion, Pin, pin_in
 from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
-from docker_images.failures import FOREIGN, explain, where
-from docker_images.loops import Turns, time_limit
-from docker_images.models import ImageSummary
-from docker_images.normalise import normalise
-from docker_images.order import OrderedImages
+from docker_images.images.decode import ImageDecoder
+from docker_images.images.models import ImageSummary
+from docker_images.images.normalise import normalise
+from docker_images.images.order import OrderedImages
 from docker_images.query import (
     FiltersArgument,
     LabelArgument,
@@ -33,10 +34,10 @@ from docker_images.query import (
     UntilArgument,
     build_query,
 )
-from docker_images.responses import EngineInfo
 from docker_images.text import printable
-from docker_images.transport import MAX_RESPONSE_BYTES, body_of, close, stage, transport_to
-from docker_images.versions import ApiVersion, Pin, pin_in
+from docker_images.transport.deadline import Turns, stage, time_limit
+from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.pool import MAX_RESPONSE_BYTES, body_of, close, transport_to
 
 __all__ = ["DockerClient"]
 
@@ -235,11 +236,11 @@ class DockerClient:
                 raise
         doubt = "Is the engine overloaded or hung?"
         if self.endpoint.kind == "ssh":
-            from docker_images.ssh import by_hand  # 40 ms that most users need not pay
+            from docker_images.transport.ssh import by_hand  # 40 ms that most users need not pay
 
             doubt = f"Does {by_hand(self.endpoint)!r} answer?"
         raise EngineTimeoutError(
-            f"{where(self.endpoint)} took longer than {seconds:g} s; the call was {stage.get()}. "
+            f"{self.endpoint} took longer than {seconds:g} s; the call was {stage.get()}. "
             f"{doubt} timeout= gives it more time"
         )
 
@@ -257,8 +258,7 @@ class DockerClient:
             compressed = "content-encoding" in response.headers
             reason = "it is compressed, and nobody asked for that" if compressed else str(error)
             raise ResponseFormatError(
-                f"{where(self.endpoint)} answered with a list that cannot be read: "
-                f"{printable(reason)}"
+                f"{self.endpoint} answered with a list that cannot be read: {printable(reason)}"
             ) from error
         finally:
             await close(response, body)

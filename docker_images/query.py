@@ -29,8 +29,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from .models import ImageSummary
-from .references import reference_test
+from docker_images.images.models import ImageSummary
+from docker_images.images.references import reference_test
 
 __all__ = [
     "FiltersArgument",

@@ -32,7 +32,7 @@ from hostile import (
 
 from docker_images import DockerClient, Endpoint, EngineConnectionError
 from docker_images.client import MAX_CALLS
-from docker_images.transport import MAX_IDLE
+from docker_images.transport.pool import MAX_IDLE
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 

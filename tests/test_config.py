@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from docker_images.config import config_folder, home_folder, read_config, stored_context_names
-from docker_images.endpoint import Endpoint, resolve_endpoint
+from docker_images.address import Endpoint
+from docker_images.endpoint.config import (
+    config_folder,
+    home_folder,
+    read_config,
+    stored_context_names,
+)
+from docker_images.endpoint.hosts import resolve_endpoint
 from docker_images.errors import EndpointError
 
 

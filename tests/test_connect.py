@@ -17,7 +17,7 @@ import uvloop
 from hostile import LIST, answering, descriptors, serving, until
 
 from docker_images import DockerClient
-from docker_images.connect import SocketStream
+from docker_images.transport.sockets import SocketStream
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 

@@ -25,7 +25,7 @@ from docker_images import (
     ImageSummary,
     ResponseFormatError,
 )
-from docker_images.versions import NEWEST
+from docker_images.engine.versions import NEWEST
 
 LISTS = [
     pytest.param(name, request, id=f"{name} {request.removeprefix('GET ')}")

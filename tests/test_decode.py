@@ -13,7 +13,7 @@ from recorded import NAMES, exchanges
 from wire import SUMMARY
 
 from docker_images import DockerClient, ImageSummary, ResponseFormatError
-from docker_images.decode import SLICE, ImageDecoder
+from docker_images.images.decode import SLICE, ImageDecoder
 
 
 def rows(number: int, **more: Any) -> list[dict[str, Any]]:

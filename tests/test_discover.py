@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from docker_images.discover import known_sockets, socket_group, suggestions
-from docker_images.endpoint import resolve_endpoint
+from docker_images.endpoint.discover import known_sockets, socket_group, suggestions
+from docker_images.endpoint.hosts import resolve_endpoint
 
 
 @pytest.fixture

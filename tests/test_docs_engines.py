@@ -11,7 +11,7 @@ from recorded import exchanges, recording
 
 import docker_images
 from docker_images import DockerClient, ImageSummary
-from docker_images.versions import NEEDS
+from docker_images.engine.versions import NEEDS
 
 PAGE = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()
 
@@ -68,7 +68,7 @@ def test_every_key_of_every_nested_type_has_its_place() -> None:
     nested = {
         name: [field.encode_name for field in msgspec.structs.fields(type_)]
         for name in docker_images.__all__
-        if (type_ := getattr(docker_images, name)).__module__ == "docker_images.models"
+        if (type_ := getattr(docker_images, name)).__module__ == "docker_images.images.models"
         and type_ is not ImageSummary
     }
     assert {code(name)[0] for name in rows} == nested.keys()

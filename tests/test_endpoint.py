@@ -13,14 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import docker_images.endpoint
+import docker_images.endpoint.hosts
 from docker_images import DockerClient
-from docker_images.endpoint import (
-    TLS,
-    check_arguments,
-    explain,
-    resolve_endpoint,
-)
+from docker_images.address import TLS
+from docker_images.endpoint.hosts import check_arguments, explain, resolve_endpoint
 from docker_images.errors import EndpointError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets and lengths of Linux")
@@ -712,7 +708,7 @@ async def test_a_pipe_is_refused_with_the_way_out() -> None:
 
 
 def test_windows_and_mac_have_their_own_defaults_and_limits() -> None:
-    resolve = docker_images.endpoint._resolve
+    resolve = docker_images.endpoint.hosts._resolve
     long = f"unix:///{'x' * 103}"
 
     assert resolve({}, None, None, "win32").host == "npipe:////./pipe/docker_engine"
@@ -735,9 +731,10 @@ def test_nothing_is_read_opened_or_resolved_at_import(tmp_path: Path) -> None:
         "    if event in ('subprocess.Popen', 'os.posix_spawn', 'os.exec'):\n"
         "        print(event, name)\n"
         "sys.addaudithook(told)\n"
-        "import docker_images.endpoint, docker_images.proxy, docker_images.discover\n"
+        "import docker_images.endpoint.hosts, docker_images.endpoint.proxy\n"
+        "import docker_images.endpoint.discover\n"
         "print('imported')\n"
-        "docker_images.endpoint.resolve_endpoint()\n"
+        "docker_images.endpoint.hosts.resolve_endpoint()\n"
     )
     root = Path(importlib.import_module("docker_images").__file__ or "").parent.parent
     env = {**os.environ, "DOCKER_CONFIG": str(tmp_path), "PYTHONPATH": str(root)}

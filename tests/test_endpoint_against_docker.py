@@ -22,7 +22,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from docker_images.endpoint import Endpoint, explain, resolve_endpoint
+from docker_images.address import Endpoint
+from docker_images.endpoint.hosts import explain, resolve_endpoint
 from docker_images.errors import EndpointError
 
 

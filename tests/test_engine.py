@@ -1,4 +1,4 @@
-"""docker_images.engine: the conversation with one engine, and the version it is held in."""
+"""docker_images.engine.engine: the conversation with one engine, and the version it is held in."""
 
 import json
 from collections.abc import Callable

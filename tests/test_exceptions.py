@@ -25,8 +25,8 @@ from docker_images import (
     EngineTimeoutError,
     ResponseFormatError,
 )
-from docker_images.endpoint import resolve_endpoint
-from docker_images.failures import explain
+from docker_images.endpoint.hosts import resolve_endpoint
+from docker_images.transport.failures import explain
 
 CANNOT = None
 """For what never reaches the transport: nothing we use raises it."""

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from docker_images import DockerClient, resolve_endpoint
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
 from docker_images.errors import (
     DockerImagesError,
     EndpointError,
@@ -24,8 +24,8 @@ from docker_images.errors import (
     EngineTimeoutError,
     ResponseFormatError,
 )
-from docker_images.failures import FOREIGN, explain
-from docker_images.http1 import HungUpError, ProtocolError
+from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.http1 import HungUpError, ProtocolError
 
 TCP = resolve_endpoint({}, host="tcp://engine.example:2375")
 UNIX = resolve_endpoint({}, host="unix:///run/engine.sock")

@@ -25,11 +25,11 @@ from docker_images import (
     ImageSummary,
     resolve_endpoint,
 )
-from docker_images import decode as decode_module
-from docker_images.decode import ImageDecoder
-from docker_images.http1 import Connection, HungUpError, ProtocolError
-from docker_images.request import build_request, origin
-from docker_images.responses import engine_info, error_message, read_version
+from docker_images.engine.request import build_request, origin
+from docker_images.engine.responses import engine_info, error_message, read_version
+from docker_images.images import decode as decode_module
+from docker_images.images.decode import ImageDecoder
+from docker_images.transport.http1 import Connection, HungUpError, ProtocolError
 
 EXAMPLES = int(os.environ.get("DOCKER_IMAGES_FUZZ", "0"))
 fuzzed = settings(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from docker_images.http1 import MAX_HEAD, Connection, HungUpError, ProtocolError
+from docker_images.transport.http1 import MAX_HEAD, Connection, HungUpError, ProtocolError
 
 pytestmark = pytest.mark.anyio
 

@@ -237,7 +237,7 @@ def test_a_platform_reads_as_docker_pull_takes_it(platform: OCIPlatform, text: s
 FROZEN: list[Any] = [
     getattr(docker_images, name)
     for name in docker_images.__all__
-    if getattr(getattr(docker_images, name), "__module__", "") == "docker_images.models"
+    if getattr(getattr(docker_images, name), "__module__", "") == "docker_images.images.models"
 ]
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from docker_images.models import ImageSummary
-from docker_images.normalise import normalise
+from docker_images.images.models import ImageSummary
+from docker_images.images.normalise import normalise
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 HEX = "0123456789abcdef" * 4

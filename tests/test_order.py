@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_images.models import ImageSummary
-from docker_images.order import STEP, OrderedImages
+from docker_images.images.models import ImageSummary
+from docker_images.images.order import STEP, OrderedImages
 
 
 def an_image(created: int, id: str, size: int = 0) -> ImageSummary:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from docker_images.address import without_password
+from docker_images.endpoint.proxy import proxy_for
 from docker_images.errors import EndpointError
-from docker_images.proxy import proxy_for, without_password
 
 PROXY = "http://proxy:3128"
 

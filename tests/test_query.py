@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_images.models import ImageSummary
+from docker_images.images.models import ImageSummary
 from docker_images.query import Query, build_query
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4

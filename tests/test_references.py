@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_images.references import Reference, check_pattern, path_match, reference_test
+from docker_images.images.references import Reference, check_pattern, path_match, reference_test
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"

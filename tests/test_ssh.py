@@ -20,14 +20,14 @@ import pytest
 import sshd
 
 from docker_images import DockerClient
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
 from docker_images.errors import (
     EndpointError,
     EngineConnectionError,
     EnginePermissionError,
     EngineTimeoutError,
 )
-from docker_images.ssh import SSHStream, by_hand, open_ssh, ssh_argv, ssh_error
+from docker_images.transport.ssh import SSHStream, by_hand, open_ssh, ssh_argv, ssh_error
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
 

@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from docker_images import DockerClient
-from docker_images.connect import SocketStream
-from docker_images.endpoint import TLS, Endpoint
+from docker_images.address import TLS, Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError, EngineResponseError
-from docker_images.tls import SecureStream, explain, open_tls, ssl_context
+from docker_images.transport.sockets import SocketStream
+from docker_images.transport.tls import SecureStream, explain, open_tls, ssl_context
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
 

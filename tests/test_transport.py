@@ -36,8 +36,8 @@ from docker_images import (
     EngineResponseError,
     ResponseFormatError,
 )
-from docker_images.endpoint import resolve_endpoint
-from docker_images.transport import MAX_IDLE, EngineTransport
+from docker_images.endpoint.hosts import resolve_endpoint
+from docker_images.transport.pool import MAX_IDLE, EngineTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -1,9 +1,9 @@
-"""docker_images.versions: an API version is a value, and what each can do is a table."""
+"""docker_images.engine.versions: an API version is a value, and what each can do is a table."""
 
 import pytest
 
 from docker_images import ApiVersion, EndpointError
-from docker_images.versions import (
+from docker_images.engine.versions import (
     NEEDS,
     NEWEST,
     OLDEST,

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from docker_images.models import ImageSummary
+from docker_images.images.models import ImageSummary
 
 __all__ = [
     "AnyImage",

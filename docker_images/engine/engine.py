@@ -14,18 +14,9 @@ import httpx
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from docker_images.endpoint import Endpoint
-from docker_images.errors import (
-    ApiVersionError,
-    DockerImagesError,
-    EngineResponseError,
-    UnsupportedByEngineError,
-)
-from docker_images.failures import FOREIGN, explain, where
-from docker_images.loops import PerLoop
-from docker_images.models import ImageSummary
-from docker_images.request import build_request, origin
-from docker_images.responses import (
+from docker_images.address import Endpoint
+from docker_images.engine.request import build_request, origin
+from docker_images.engine.responses import (
     EngineInfo,
     engine_info,
     error_message,
@@ -34,8 +25,7 @@ from docker_images.responses import (
     refusal,
     told_version,
 )
-from docker_images.transport import body_of, close, headers_of
-from docker_images.versions import (
+from docker_images.engine.versions import (
     NEED_CONTAINERD,
     NEEDS,
     NEWEST,
@@ -48,6 +38,16 @@ from docker_images.versions import (
     shows_store,
     spoken,
 )
+from docker_images.errors import (
+    ApiVersionError,
+    DockerImagesError,
+    EngineResponseError,
+    UnsupportedByEngineError,
+)
+from docker_images.images.models import ImageSummary
+from docker_images.transport.deadline import PerLoop
+from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.pool import body_of, close, headers_of
 
 __all__ = ["Engine"]
 
@@ -81,7 +81,7 @@ class Engine:
         """The version to ask in next; None until there was an answer."""
         self.newest: tuple[bytes, ApiVersion] | None = None
         """The newest version of the engine, as it stood in an answer, and what that means."""
-        self._at = where(endpoint)
+        self._at = str(endpoint)
         self._negotiating = PerLoop(partial(anyio.Lock, fast_acquire=True))
         self._origin = origin(endpoint)
 

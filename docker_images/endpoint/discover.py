@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from docker_images.config import config_folder, home_folder, stored_context_names
-from docker_images.endpoint import Endpoint, context_endpoint
+from docker_images.address import Endpoint
+from docker_images.endpoint.config import config_folder, home_folder, stored_context_names
+from docker_images.endpoint.hosts import context_endpoint
 from docker_images.errors import EndpointError
 
 __all__ = ["KnownSocket", "known_sockets", "socket_group", "suggestions"]

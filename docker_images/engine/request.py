@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import httpx
 
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
 from docker_images.errors import EndpointError
 
 __all__ = ["build_request", "origin"]

@@ -14,11 +14,11 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from docker_images.endpoint import TLS, Endpoint
+from docker_images.address import TLS, Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError
 
 if TYPE_CHECKING:
-    from docker_images.connect import SocketStream
+    from docker_images.transport.sockets import SocketStream
 
 __all__ = ["SecureStream", "explain", "open_tls", "ssl_context"]
 

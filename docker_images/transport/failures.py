@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 import httpx
 
-from docker_images.discover import socket_group, suggestions
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
+from docker_images.endpoint.discover import socket_group, suggestions
 from docker_images.errors import (
     DockerImagesError,
     EngineConnectionError,
@@ -23,11 +23,10 @@ from docker_images.errors import (
     EngineTimeoutError,
     ResponseFormatError,
 )
-from docker_images.http1 import HungUpError, ProtocolError
-from docker_images.proxy import without_password
 from docker_images.text import printable
+from docker_images.transport.http1 import HungUpError, ProtocolError
 
-__all__ = ["FOREIGN", "OTHERS", "explain", "where"]
+__all__ = ["FOREIGN", "OTHERS", "explain"]
 
 OTHERS = "; other engines on this machine: "
 """What stands before the suggestions, in a message that ends with them."""
@@ -53,15 +52,9 @@ FOREIGN = (
 """What the way to an engine may raise. Anything else is a mistake in a program, and stays."""
 
 
-def where(endpoint: Endpoint) -> str:
-    """The address, who said so and what stands in between, as every message begins."""
-    way = f", through the proxy {without_password(endpoint.proxy)}" if endpoint.proxy else ""
-    return f"{endpoint.host} ({endpoint.source}{way})"
-
-
 def explain(error: Exception, endpoint: Endpoint) -> DockerImagesError:
     """The error of this library that a foreign one is."""
-    at = where(endpoint)
+    at = str(endpoint)
     match error:
         case DockerImagesError():
             return error

@@ -8,7 +8,7 @@ before it says anything. Refuses to know URLs, addresses and Docker.
 import anyio
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from docker_images.connect import Stream
+from docker_images.transport.sockets import Stream
 
 __all__ = ["Connection", "HungUpError", "ProtocolError"]
 

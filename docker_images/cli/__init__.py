@@ -23,11 +23,11 @@ from typing import Any, NamedTuple, NoReturn
 import anyio
 import msgspec
 
+from docker_images.cli.doctor import Mark, examine
 from docker_images.client import DockerClient
-from docker_images.doctor import Mark, examine
 from docker_images.errors import DockerImagesError
-from docker_images.models import ImageSummary
-from docker_images.references import Reference
+from docker_images.images.models import ImageSummary
+from docker_images.images.references import Reference
 from docker_images.text import printable
 
 __all__ = ["main"]

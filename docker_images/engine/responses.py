@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from docker_images.engine.versions import ApiVersion
 from docker_images.errors import EngineResponseError
 from docker_images.text import printable
-from docker_images.versions import ApiVersion
 
 __all__ = [
     "EngineInfo",

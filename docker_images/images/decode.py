@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from docker_images.models import ImageSummary
+from docker_images.images.models import ImageSummary
 
 __all__ = ["ImageDecoder"]
 

@@ -21,7 +21,7 @@ import anyio
 from anyio.abc import ByteStream, Process
 from anyio.lowlevel import current_token
 
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError, EnginePermissionError
 from docker_images.text import printable
 

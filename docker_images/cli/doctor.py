@@ -9,20 +9,20 @@ from typing import Literal, TypeAlias
 
 import anyio
 
+from docker_images.address import Endpoint, without_password
 from docker_images.client import DockerClient
-from docker_images.discover import suggestions
-from docker_images.endpoint import Endpoint, explain
-from docker_images.engine import Engine
+from docker_images.endpoint.discover import suggestions
+from docker_images.endpoint.hosts import explain
+from docker_images.engine.engine import Engine
+from docker_images.engine.versions import NEWEST, OLDEST, ApiVersion, pin_in
 from docker_images.errors import (
     DockerImagesError,
     EndpointError,
     EngineConnectionError,
     EngineTimeoutError,
 )
-from docker_images.failures import OTHERS
-from docker_images.proxy import without_password
-from docker_images.transport import transport_to
-from docker_images.versions import NEWEST, OLDEST, ApiVersion, pin_in
+from docker_images.transport.failures import OTHERS
+from docker_images.transport.pool import transport_to
 
 __all__ = ["Mark", "Tell", "examine"]
 

@@ -7,17 +7,17 @@ asked and what the answer means.
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
 
 import anyio
 import httpx
 
-from docker_images.connect import open_stream
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
 from docker_images.errors import DockerImagesError
-from docker_images.failures import FOREIGN, explain, where
-from docker_images.http1 import Connection, HungUpError
+from docker_images.transport.connect import open_stream
+from docker_images.transport.deadline import stage
+from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.http1 import Connection, HungUpError
 
 __all__ = [
     "MAX_RESPONSE_BYTES",
@@ -25,7 +25,6 @@ __all__ = [
     "body_of",
     "close",
     "headers_of",
-    "stage",
     "transport_to",
 ]
 
@@ -34,9 +33,6 @@ MAX_RESPONSE_BYTES = 512 * 2**20
 
 _log = logging.getLogger("docker_images")
 
-stage: ContextVar[str] = ContextVar("stage", default="waiting for its turn")
-"""What the running call is doing, for the text of a timeout."""
-
 
 def transport_to(
     endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES
@@ -44,7 +40,9 @@ def transport_to(
     """The transport that leads to an engine: ours, or httpx's where a proxy is on the way."""
     if endpoint.proxy is None:
         return EngineTransport(endpoint, max_response_bytes)
-    from docker_images.proxied import ProxyTransport  # httpcore and TLS: most users need neither
+    from docker_images.transport.tunnel import (
+        ProxyTransport,  # httpcore and TLS: most users need neither
+    )
 
     return ProxyTransport(endpoint)
 
@@ -76,7 +74,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
                 # It died while idle: a GET may be sent again, as Go's client does.
                 if idle is None or not idle.is_silent:
                     raise
-                _log.debug("%s closed an idle connection", where(self.endpoint))
+                _log.debug("%s closed an idle connection", self.endpoint)
                 connection = await self._connect()
                 await connection.ask(message)
         except DockerImagesError:
@@ -115,7 +113,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
 
     async def _connect(self) -> Connection:
         stage.set("connecting")
-        _log.debug("connecting to %s", where(self.endpoint))
+        _log.debug("connecting to %s", self.endpoint)
         connection = Connection(await open_stream(self.endpoint), self._max_response_bytes)
         stage.set("waiting for the answer")
         return connection

@@ -1,7 +1,7 @@
-"""How a byte stream to an endpoint is opened. The only module that opens sockets.
+"""Sockets: how one is connected, and how it is read and written on any event loop.
 
-Knows unix sockets and tcp, and who opens TLS and ssh. Refuses to know HTTP. What goes wrong leaves
-as the operating system's or anyio's exception: `failures.py` says what it means.
+The only module that opens sockets. Refuses to know endpoints and HTTP. What goes wrong leaves as
+the operating system's or anyio's exception: `failures` says what it means.
 """
 
 import asyncio
@@ -14,11 +14,9 @@ from typing import Protocol
 import anyio
 from anyio.abc import ByteStream
 
-from docker_images.endpoint import Endpoint, npipe_refusal
-from docker_images.errors import EndpointError
-from docker_images.loops import asyncio_loop
+from docker_images.transport.deadline import asyncio_loop
 
-__all__ = ["SocketStream", "Stream", "open_stream"]
+__all__ = ["SocketStream", "Stream", "connect"]
 
 
 class Stream(Protocol):
@@ -178,43 +176,7 @@ class SocketStream(ByteStream):
         self.abort()
 
 
-async def open_stream(endpoint: Endpoint) -> Stream:
-    """Connect to the engine. Raises `OSError` or a `DockerImagesError`."""
-    if endpoint.kind == "unix":
-        return SocketStream(await _connect(socket.AF_UNIX, endpoint.path))
-    if endpoint.kind == "npipe":
-        raise EndpointError(npipe_refusal(endpoint))
-    # Imported here: most users need neither, and both take 40 ms.
-    if endpoint.kind == "ssh":
-        from docker_images.ssh import open_ssh
-
-        return await open_ssh(endpoint)
-    stream = await _open_tcp(endpoint)
-    if endpoint.tls is None:
-        return stream
-    from docker_images.tls import open_tls
-
-    return await open_tls(stream, endpoint)
-
-
-async def _open_tcp(endpoint: Endpoint) -> SocketStream:
-    addresses = await anyio.getaddrinfo(
-        endpoint.hostname, endpoint.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-    )
-    for last, (family, _, _, _, address) in enumerate(addresses, 1 - len(addresses)):
-        try:
-            sock = await _connect(family, address)
-        except OSError:
-            if last == 0:
-                raise
-            continue
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return SocketStream(sock)
-    raise OSError(errno.EADDRNOTAVAIL, "the name has no address")
-
-
-async def _connect(family: int, address: str | tuple[str | int, ...]) -> socket.socket:
+async def connect(family: int, address: str | tuple[str | int, ...]) -> socket.socket:
     sock = _Socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

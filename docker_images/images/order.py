@@ -11,7 +11,7 @@ from math import inf
 from operator import attrgetter, eq, gt
 from typing import Any
 
-from docker_images.models import ImageSummary
+from docker_images.images.models import ImageSummary
 
 __all__ = ["OrderedImages"]
 

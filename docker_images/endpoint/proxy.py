@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from docker_images.errors import EndpointError
 
-__all__ = ["proxy_for", "without_password"]
+__all__ = ["proxy_for"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -40,12 +40,6 @@ def proxy_for(scheme: str, host: str, port: int, env: Mapping[str, str]) -> str 
             f" or name {host} in NO_PROXY"
         )
     return proxy
-
-
-def without_password(proxy: str) -> str:
-    """The URL of a proxy as it may be shown: scheme, host and port."""
-    scheme, marked, rest = proxy.partition("://")
-    return scheme + marked + re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
 
 
 def _either(env: Mapping[str, str], name: str) -> str:

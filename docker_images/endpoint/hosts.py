@@ -17,19 +17,18 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
-from docker_images.config import Config, config_folder, read_config, read_context
+from docker_images.address import TLS, Endpoint
+from docker_images.endpoint.config import Config, config_folder, read_config, read_context
+from docker_images.endpoint.proxy import proxy_for
 from docker_images.errors import EndpointError
-from docker_images.proxy import proxy_for, without_password
 
 __all__ = [
-    "TLS",
     "Considered",
-    "Endpoint",
     "check_arguments",
     "check_host",
     "context_endpoint",
@@ -37,60 +36,6 @@ __all__ = [
     "npipe_refusal",
     "resolve_endpoint",
 ]
-
-
-class TLS(msgspec.Struct, frozen=True):
-    """Where the TLS material of an endpoint lies; nothing of it has been read."""
-
-    ca: str | None = None
-    """Path of the certificates to trust, and nothing else; None: the system's store."""
-    cert: str | None = None
-    """Path of the client's certificate chain."""
-    key: str | None = None
-    """Path of the client's private key."""
-    verify: bool = True
-    """False where the user's own configuration says not to verify the engine."""
-
-
-class Endpoint(msgspec.Struct, frozen=True):
-    """An engine's address, how to reach it, and who said so."""
-
-    kind: Literal["unix", "tcp", "ssh", "npipe"]
-    host: str
-    """The address as `DOCKER_HOST` would have it, such as `"unix:///var/run/docker.sock"`."""
-    source: str
-    """Where the address came from: `"default"`, `"DOCKER_HOST"`, `"host="`, `"context 'x'"`, or
-    `"context 'x' from DOCKER_CONTEXT"`."""
-    path: str = ""
-    """unix: the socket, `"\\0name"` for an abstract one; ssh: the remote one; npipe: the pipe."""
-    hostname: str = ""
-    """tcp, ssh: name or IP address, an IPv6 one without brackets."""
-    port: int | None = None
-    """tcp, ssh: the port; None for ssh's own default."""
-    user: str | None = None
-    """ssh: the user to log in as; None for ssh's own default."""
-    base_path: str = ""
-    """tcp: what stands before `/v1.47/…`, percent-encoded, without a trailing slash."""
-    tls: TLS | None = None
-    """tcp: how to verify; None for plain HTTP."""
-    headers: tuple[tuple[str, str], ...] = ()
-    """`HttpHeaders` of config.json, sent with every request; values are left out of the repr."""
-    warnings: tuple[str, ...] = ()
-    """What was odd in the configuration, and passed over as the docker command does."""
-    proxy: str | None = None
-    """tcp: the URL of the proxy on the way; user and password are left out of the repr."""
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """What is set, without credentials: of headers only the names, of a proxy the address."""
-        told = [
-            (at.name, getattr(self, at.name), at.default) for at in msgspec.structs.fields(self)
-        ]
-        hidden: dict[str, Any] = {"headers": tuple(name for name, _ in self.headers)}
-        hidden["proxy"] = without_password(self.proxy or "")
-        return [(name, hidden.get(name, value)) for name, value, unset in told if value != unset]
-
-    def __repr__(self) -> str:
-        return f"Endpoint({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 class Considered(NamedTuple):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 import msgspec.structs
 
-from docker_images.references import Reference
+from docker_images.images.references import Reference
 
 __all__ = [
     "AttestationProperties",

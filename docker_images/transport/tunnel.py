@@ -18,13 +18,13 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from docker_images import tls
-from docker_images.endpoint import Endpoint
+from docker_images.address import Endpoint
 from docker_images.errors import DockerImagesError, EndpointError, EngineConnectionError
-from docker_images.failures import FOREIGN, explain, where
-from docker_images.http1 import HungUpError
 from docker_images.text import printable
-from docker_images.transport import stage
+from docker_images.transport import tls
+from docker_images.transport.deadline import stage
+from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.http1 import HungUpError
 
 __all__ = ["ProxyTransport"]
 
@@ -58,7 +58,7 @@ class _Exchange(httpx.AsyncByteStream):
 
     async def ask(self, request: httpx.Request) -> httpx.Response:
         stage.set("waiting for the proxy")
-        _log.debug("connecting to %s", where(self._endpoint))
+        _log.debug("connecting to %s", self._endpoint)
         try:
             self._transport = await self._open()
             # Without the extension `timeout` there is none: the deadline of the call covers all.
@@ -86,7 +86,7 @@ class _Exchange(httpx.AsyncByteStream):
         if ":" in endpoint.hostname and not scheme.startswith("socks"):
             # httpcore leaves the brackets out, in the request and in CONNECT.
             raise EndpointError(
-                f"{where(endpoint)}: an IPv6 address cannot be named to this proxy; "
+                f"{endpoint}: an IPv6 address cannot be named to this proxy; "
                 f"use a name for the engine, or {self._around()}"
             )
         over_tls = scheme == "https"
@@ -100,7 +100,7 @@ class _Exchange(httpx.AsyncByteStream):
             return httpx.AsyncHTTPTransport(verify=trusted, trust_env=False, proxy=proxy)
         except ImportError as error:
             raise EndpointError(
-                f"{where(endpoint)}: a SOCKS proxy needs the package socksio; "
+                f"{endpoint}: a SOCKS proxy needs the package socksio; "
                 f"pip install 'httpx[socks]', or {self._around()}"
             ) from error
 
@@ -147,7 +147,7 @@ class _Exchange(httpx.AsyncByteStream):
                 await self._transport.aclose()
 
     def _explain(self, error: Exception) -> DockerImagesError:
-        at = where(self._endpoint)
+        at = str(self._endpoint)
         root = _root(error)
         if isinstance(error, httpx.ProxyError):
             step = f"has {self._variable()} the right user and password?"

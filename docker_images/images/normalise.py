@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import force_setattr
 
-from docker_images.models import ImageSummary
+from docker_images.images.models import ImageSummary
 
 __all__ = ["normalise"]
 

@@ -7,14 +7,17 @@ a deadline is kept on each.
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["PerLoop", "Turns", "asyncio_loop", "time_limit"]
+__all__ = ["PerLoop", "Turns", "asyncio_loop", "stage", "time_limit"]
+
+stage: ContextVar[str] = ContextVar("stage", default="waiting for its turn")
+"""What the running call is doing, for the text of a timeout."""
 
 T = TypeVar("T")
 

@@ -1,0 +1,77 @@
+"""An engine's address, as plain values: what is to be reached, how, and who said so.
+
+Everybody may hold one. Refuses to know how an address is found (`endpoint`) and how it is connected
+to (`transport`).
+"""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+__all__ = ["TLS", "Endpoint", "without_password"]
+
+
+class TLS(msgspec.Struct, frozen=True):
+    """Where the TLS material of an endpoint lies; nothing of it has been read."""
+
+    ca: str | None = None
+    """Path of the certificates to trust, and nothing else; None: the system's store."""
+    cert: str | None = None
+    """Path of the client's certificate chain."""
+    key: str | None = None
+    """Path of the client's private key."""
+    verify: bool = True
+    """False where the user's own configuration says not to verify the engine."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """An engine's address, how to reach it, and who said so."""
+
+    kind: Literal["unix", "tcp", "ssh", "npipe"]
+    host: str
+    """The address as `DOCKER_HOST` would have it, such as `"unix:///var/run/docker.sock"`."""
+    source: str
+    """Where the address came from: `"default"`, `"DOCKER_HOST"`, `"host="`, `"context 'x'"`, or
+    `"context 'x' from DOCKER_CONTEXT"`."""
+    path: str = ""
+    """unix: the socket, `"\\0name"` for an abstract one; ssh: the remote one; npipe: the pipe."""
+    hostname: str = ""
+    """tcp, ssh: name or IP address, an IPv6 one without brackets."""
+    port: int | None = None
+    """tcp, ssh: the port; None for ssh's own default."""
+    user: str | None = None
+    """ssh: the user to log in as; None for ssh's own default."""
+    base_path: str = ""
+    """tcp: what stands before `/v1.47/…`, percent-encoded, without a trailing slash."""
+    tls: TLS | None = None
+    """tcp: how to verify; None for plain HTTP."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """`HttpHeaders` of config.json, sent with every request; values are left out of the repr."""
+    warnings: tuple[str, ...] = ()
+    """What was odd in the configuration, and passed over as the docker command does."""
+    proxy: str | None = None
+    """tcp: the URL of the proxy on the way; user and password are left out of the repr."""
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What is set, without credentials: of headers only the names, of a proxy the address."""
+        told = [
+            (at.name, getattr(self, at.name), at.default) for at in msgspec.structs.fields(self)
+        ]
+        hidden: dict[str, Any] = {"headers": tuple(name for name, _ in self.headers)}
+        hidden["proxy"] = without_password(self.proxy or "")
+        return [(name, hidden.get(name, value)) for name, value, unset in told if value != unset]
+
+    def __repr__(self) -> str:
+        return f"Endpoint({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __str__(self) -> str:
+        """The address, who said so and what stands in between, as every message names it."""
+        way = f", through the proxy {without_password(self.proxy)}" if self.proxy else ""
+        return f"{self.host} ({self.source}{way})"
+
+
+def without_password(proxy: str) -> str:
+    """The URL of a proxy as it may be shown: scheme, host and port."""
+    scheme, marked, rest = proxy.partition("://")
+    return scheme + marked + re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
