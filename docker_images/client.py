@@ -36,7 +36,7 @@ from docker_images.query import (
 )
 from docker_images.text import printable
 from docker_images.transport.deadline import Turns, stage, time_limit
-from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.failures import FOREIGN, translate
 from docker_images.transport.pool import MAX_RESPONSE_BYTES, body_of, close, transport_to
 
 __all__ = ["DockerClient"]
@@ -241,7 +241,10 @@ class DockerClient:
             doubt = f"Does {by_hand(self.endpoint)!r} answer?"
         raise EngineTimeoutError(
             f"{self.endpoint} took longer than {seconds:g} s; the call was {stage.get()}. "
-            f"{doubt} timeout= gives it more time"
+            f"{doubt} timeout= gives it more time",
+            endpoint=self.endpoint,
+            stage=stage.get(),
+            seconds=seconds,
         )
 
     async def _list(self, query: Query) -> list[ImageSummary]:
@@ -253,12 +256,13 @@ class DockerClient:
         except DockerImagesError:
             raise
         except FOREIGN as error:
-            raise explain(error, self.endpoint) from error
+            raise translate(error, self.endpoint) from error
         except ValueError as error:
             compressed = "content-encoding" in response.headers
             reason = "it is compressed, and nobody asked for that" if compressed else str(error)
             raise ResponseFormatError(
-                f"{self.endpoint} answered with a list that cannot be read: {printable(reason)}"
+                f"{self.endpoint} answered with a list that cannot be read: {printable(reason)}",
+                endpoint=self.endpoint,
             ) from error
         finally:
             await close(response, body)

@@ -6,27 +6,34 @@ of them adds fails a test here until somebody has decided what it means.
 
 import errno
 import os
+import pickle
 import socket
 import ssl
+from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import anyio
 import httptools.parser.errors
 import httpx
 import pytest
-from hostile import LIST, answer, answering, images, serving
+from hostile import LIST, Peer, answer, answering, images, serving
 
 from docker_images import (
+    ApiVersionError,
     DockerClient,
     DockerImagesError,
     EndpointError,
     EngineConnectionError,
     EnginePermissionError,
+    EngineResponseError,
     EngineTimeoutError,
     ResponseFormatError,
+    UnsupportedByEngineError,
+    resolve_endpoint,
 )
-from docker_images.endpoint.hosts import resolve_endpoint
-from docker_images.transport.failures import explain
+from docker_images.errors import Reason
+from docker_images.transport.failures import translate
 
 CANNOT = None
 """For what never reaches the transport: nothing we use raises it."""
@@ -220,7 +227,8 @@ async def test_a_mistake_in_a_program_stays_what_it_is(error: Exception, late: b
 def test_every_number_of_the_operating_system_becomes_a_connection_error(host: str) -> None:
     endpoint = resolve_endpoint({}, host)
     for number in errno.errorcode:
-        error = explain(OSError(number, os.strerror(number)), endpoint)
+        error = translate(OSError(number, os.strerror(number)), endpoint)
+        assert error.errno == number
         assert isinstance(error, EngineConnectionError)
         refused = number in (errno.EACCES, errno.EPERM) and endpoint.kind == "unix"
         assert isinstance(error, EnginePermissionError) == refused
@@ -246,3 +254,111 @@ async def test_the_cause_of_an_error_is_kept() -> None:
                 with pytest.raises(DockerImagesError) as info:
                     await client.list_images()
         assert type(info.value.__cause__).__name__ == cause
+
+
+# ── What programs read ──────────────────────────────────────────────────────────────────────────
+
+OLD = {"Api-Version": "1.12"}
+SAID_NO = b'{"message": "why not"}'
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("raw", "kind", "reason"),
+    [
+        pytest.param(LIST[:-1], EngineConnectionError, "closed", id="cut off"),
+        pytest.param(b"x", ResponseFormatError, "protocol", id="no HTTP"),
+        pytest.param(answer(b"<html>"), ResponseFormatError, "format", id="no JSON"),
+        pytest.param(answer(SAID_NO, "500 Oops"), EngineResponseError, "status", id="500"),
+        pytest.param(answer(SAID_NO, "400 Bad"), EngineResponseError, "status", id="400"),
+        pytest.param(answer(b"[]", headers=OLD), ApiVersionError, "version", id="too old"),
+    ],
+)
+async def test_an_error_tells_programs_which_engine_failed_and_why(
+    raw: bytes, kind: type[DockerImagesError], reason: str
+) -> None:
+    with serving(answering(raw, close=True)) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(kind) as info:
+                await client.list_images()
+            assert (info.value.endpoint, info.value.reason) == (client.endpoint, reason)
+
+
+@pytest.mark.anyio
+async def test_an_option_that_an_engine_ignores_is_an_error_that_names_the_engine() -> None:
+    with serving(answering(answer(b"[]", headers={"Api-Version": "1.41"}))) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(UnsupportedByEngineError) as info:
+                await client.list_images(manifests=True)
+            assert (info.value.endpoint, info.value.reason) == (client.endpoint, "unsupported")
+
+
+@pytest.mark.anyio
+async def test_a_timeout_tells_its_stage_and_its_seconds() -> None:
+    def hang(peer: Peer) -> None:
+        while peer.request():
+            pass
+
+    with serving(hang) as server:
+        async with DockerClient(server.host) as client:
+            for seconds in (0.1, 1, 10):  # on a busy machine it may pass before there is a request
+                with pytest.raises(EngineTimeoutError) as info:
+                    await client.list_images(timeout=seconds)
+                if info.value.stage == "waiting for the answer":
+                    break
+    error = info.value
+    assert (error.endpoint, error.reason) == (client.endpoint, "timeout")
+    assert (error.stage, error.seconds) == ("waiting for the answer", seconds)
+    assert error.stage in str(error)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("host", "reason", "number"),
+    [
+        pytest.param("unix:///nowhere/engine.sock", "no-socket", errno.ENOENT, id="no socket"),
+        pytest.param("tcp://127.0.0.1:1", "refused", errno.ECONNREFUSED, id="no listener"),
+    ],
+)
+async def test_an_error_of_the_operating_system_keeps_its_number(
+    host: str, reason: str, number: int
+) -> None:
+    async with DockerClient(host) as client:
+        with pytest.raises(EngineConnectionError) as info:
+            await client.list_images()
+        assert (info.value.endpoint, info.value.reason) == (client.endpoint, reason)
+        assert info.value.errno == number
+
+
+@pytest.mark.anyio
+async def test_what_names_no_engine_is_a_reason_without_an_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    async with DockerClient(context="nowhere") as client:
+        with pytest.raises(EndpointError) as info:
+            await client.list_images()
+    assert (info.value.endpoint, info.value.reason) == (None, "configuration")
+
+
+MADE = [
+    EndpointError("x", endpoint=resolve_endpoint({}, "npipe:////./pipe/x")),
+    EngineConnectionError("x", endpoint=resolve_endpoint({}, "ssh://h"), reason="ssh", errno=5),
+    EnginePermissionError("x", endpoint=resolve_endpoint({}, "unix:///x"), errno=errno.EACCES),
+    EngineTimeoutError("x", stage="connecting", seconds=1.5),
+    ApiVersionError("x", endpoint=resolve_endpoint({}, "tcp://h:1")),
+    UnsupportedByEngineError("x", option="manifests", needed="a", found="b", engine="c"),
+    EngineResponseError("x", status=404, message="no"),
+    ResponseFormatError("x", reason="protocol"),
+    DockerImagesError("x"),
+]
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+def test_an_error_and_all_its_data_survive_pickling(error: DockerImagesError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == "x"
+    assert vars(again) == vars(error)
+    assert again.errno == error.errno
+    assert again.reason in get_args(Reason)

@@ -24,7 +24,7 @@ from docker_images.errors import (
     EngineTimeoutError,
     ResponseFormatError,
 )
-from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.failures import FOREIGN, translate
 from docker_images.transport.http1 import HungUpError, ProtocolError
 
 TCP = resolve_endpoint({}, host="tcp://engine.example:2375")
@@ -45,179 +45,218 @@ def caused(error: Exception, cause: BaseException) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "failure", "kind", "fact", "step"),
+    ("endpoint", "failure", "kind", "fact", "step", "reason"),
     [
         pytest.param(
             *(UNIX, FileNotFoundError(errno.ENOENT, "x"), EngineConnectionError),
             *("there is no such socket", "start the engine"),
+            "no-socket",
             id="no socket",
         ),
         pytest.param(
             *(UNIX, NotADirectoryError(errno.ENOTDIR, "x"), EngineConnectionError),
-            *("part of the path is not a folder", "mend it"),
+            *("part of the path is not a folder", "fix it"),
+            "no-socket",
             id="a file on the way",
         ),
         pytest.param(
             *(UNIX, ConnectionRefusedError(errno.ECONNREFUSED, "x"), EngineConnectionError),
             *("nobody listens", "start the engine"),
+            "refused",
             id="a socket left over",
         ),
         pytest.param(
             *(UNIX, PermissionError(errno.EACCES, "x"), EnginePermissionError),
             *("permission denied", "run as the user"),
+            "permission",
             id="no permission",
         ),
         pytest.param(
             *(UNIX, PermissionError(errno.EPERM, "x"), EnginePermissionError),
             *("permission denied", "run as the user"),
+            "permission",
             id="not permitted",
         ),
         pytest.param(
             *(UNIX, ConnectionResetError(errno.ECONNRESET, "x"), EngineConnectionError),
             *("broke the connection", "Try again"),
+            "closed",
             id="a unix socket reset",
         ),
         pytest.param(
             *(UNIX, OSError(errno.EMFILE, "x"), EngineConnectionError),
             *("too many open files", "ulimit -n"),
+            "network",
             id="too many open files",
         ),
         pytest.param(
             *(TCP, OSError(errno.ENFILE, "x"), EngineConnectionError),
             *("too many open files", "ulimit -n"),
+            "network",
             id="too many open files of all",
         ),
         pytest.param(
             *(TCP, socket.gaierror(socket.EAI_NONAME, "Name not known"), EngineConnectionError),
             *("cannot find", "check the name"),
+            "name",
             id="a name that nobody knows",
         ),
         pytest.param(
             *(TCP, ConnectionRefusedError(errno.ECONNREFUSED, "x"), EngineConnectionError),
             *("nobody listens", "does the engine listen on tcp"),
+            "refused",
             id="a port that nobody listens on",
         ),
         pytest.param(
             *(TCP, OSError(errno.EHOSTUNREACH, "No route to host"), EngineConnectionError),
             *("No route to host", "check the network"),
+            "network",
             id="no route",
         ),
         pytest.param(
             *(TCP, BrokenPipeError(errno.EPIPE, "x"), EngineConnectionError),
             *("broke the connection", "Try again"),
+            "closed",
             id="a broken pipe",
         ),
         pytest.param(
             *(TCP, OSError(errno.EIO, "odd"), EngineConnectionError, "odd", "cannot talk to"),
+            "network",
             id="an error that nobody foresaw",
         ),
         pytest.param(
             *(TCP, ssl.SSLError(1, "odd"), EngineConnectionError, "odd", "TLS"),
+            "tls",
             id="TLS",
         ),
         pytest.param(
             *(UNIX, HungUpError("x"), EngineConnectionError),
             *("closed the connection", "Try again"),
+            "closed",
             id="a hang-up",
         ),
         pytest.param(
             *(UNIX, ProtocolError("no \x1b[31mHTTP"), ResponseFormatError),
             *("no �[31mHTTP", "is this the address of a Docker API?"),
+            "protocol",
             id="not HTTP, with what a terminal would obey",
         ),
         pytest.param(
             *(TCP, httpx.RemoteProtocolError("garbage"), ResponseFormatError),
             *("garbage", "is this the address of a Docker API?"),
+            "protocol",
             id="httpx: not HTTP",
         ),
         pytest.param(
             *(TCP, httpx.DecodingError("garbage"), ResponseFormatError),
             *("garbage", "is this the address of a Docker API?"),
+            "protocol",
             id="httpx: not what it says it is",
         ),
         pytest.param(
             *(TCP, httpx.ReadTimeout("slow"), EngineTimeoutError, "slow", "gave up waiting"),
+            "timeout",
             id="httpx: timeout",
         ),
         pytest.param(
             *(TCP, httpx.ConnectError(""), EngineConnectionError, "ConnectError", "cannot reach"),
+            "network",
             id="httpx: an error without words",
         ),
         pytest.param(
             *(TCP, httpx.InvalidURL("odd"), EngineConnectionError, "odd", "cannot reach"),
+            "network",
             id="httpx: URL",
         ),
         pytest.param(
             *(TCP, httpx.StreamClosed(), EngineConnectionError, "closed", "cannot reach"),
+            "network",
             id="httpx: stream",
         ),
         pytest.param(
             *(TCP, TimeoutError(), EngineTimeoutError, "TimeoutError", "gave up waiting"),
+            "timeout",
             id="a deadline of the transport's own",
         ),
         pytest.param(
             *(TCP, TimeoutError(errno.ETIMEDOUT, "Timed out"), EngineConnectionError),
             *("Timed out", "check the network"),
+            "network",
             id="no answer from the network",
         ),
         pytest.param(
             *(TCP, UnicodeError("label too long"), EngineConnectionError),
             *("label too long", "cannot reach"),
+            "network",
             id="a name that cannot be encoded",
         ),
         pytest.param(
             *(UNIX, anyio.EndOfStream(), EngineConnectionError),
             *("closed the connection", "Try again"),
+            "closed",
             id="anyio: the end",
         ),
         pytest.param(
             *(UNIX, anyio.IncompleteRead(), EngineConnectionError),
             *("closed the connection", "Try again"),
+            "closed",
             id="anyio: the end, too early",
         ),
         pytest.param(
             *(UNIX, anyio.DelimiterNotFound(9), ResponseFormatError),
             *("9", "is this the address of a Docker API?"),
+            "protocol",
             id="anyio: no delimiter",
         ),
         pytest.param(
             *(UNIX, anyio.BusyResourceError("reading from"), EngineConnectionError),
             *("reading from", "cannot reach"),
+            "network",
             id="anyio: busy",
         ),
         pytest.param(
             UNIX,
             ExceptionGroup("x", [ConnectionResetError(errno.ECONNRESET, "x"), ValueError("x")]),
             *(EngineConnectionError, "broke the connection", "Try again"),
+            "closed",
             id="the first of a group",
         ),
         pytest.param(
             *(UNIX, anyio.BrokenResourceError(), EngineConnectionError),
             *("broke", "try again"),
+            "closed",
             id="anyio: broken",
         ),
         pytest.param(
             *(UNIX, anyio.ClosedResourceError(), EngineConnectionError),
             *("broke", "try again"),
+            "closed",
             id="anyio: closed",
         ),
         pytest.param(
             UNIX,
             caused(anyio.BrokenResourceError(), ConnectionResetError(errno.ECONNRESET, "x")),
             *(EngineConnectionError, "was the engine stopped or restarted", "Try again"),
+            "closed",
             id="anyio: broken by what it names",
         ),
     ],
 )
 def test_a_failure_becomes_one_error_with_address_source_fact_and_next_step(
-    endpoint: Endpoint, failure: Exception, kind: type[DockerImagesError], fact: str, step: str
+    endpoint: Endpoint,
+    failure: Exception,
+    kind: type[DockerImagesError],
+    fact: str,
+    step: str,
+    reason: str,
 ) -> None:
-    found = explain(failure, endpoint)
+    found = translate(failure, endpoint)
 
     assert type(found) is kind
     for part in (endpoint.host, "(host=)", fact, step):
         assert part in str(found)
     assert str(found).isprintable()
+    assert (found.endpoint, found.reason) == (endpoint, reason)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +277,7 @@ def test_an_error_is_also_what_the_standard_library_calls_it(
 def test_an_error_of_ours_comes_back_as_it_is() -> None:
     error = EndpointError("mine")
 
-    assert explain(error, UNIX) is error
+    assert translate(error, UNIX) is error
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError(), AssertionError()])
@@ -286,7 +325,7 @@ def other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_where_nobody_named_an_engine_the_others_are_suggested(other: str, number: int) -> None:
     default = Endpoint("unix", "unix:///nowhere/d.sock", "default", path="/nowhere/d.sock")
 
-    message = str(explain(OSError(number, "x"), default))
+    message = str(translate(OSError(number, "x"), default))
 
     assert "; other engines on this machine: " in message
     assert other in message.partition("; other engines on this machine: ")[2]
@@ -298,7 +337,7 @@ def test_where_nobody_named_an_engine_the_others_are_suggested(other: str, numbe
 def test_who_named_an_engine_is_told_of_no_other(other: str, source: str) -> None:
     named = Endpoint("unix", "unix:///nowhere/d.sock", source, path="/nowhere/d.sock")
 
-    assert other not in str(explain(OSError(errno.ENOENT, "x"), named))
+    assert other not in str(translate(OSError(errno.ENOENT, "x"), named))
 
 
 # ── Permissions: root is refused nothing, so another user asks ──────────────────────────────────

@@ -45,7 +45,7 @@ def test_every_error_is_below_the_root_and_in_the_drawing() -> None:
         for value in vars(errors).values()
         if isinstance(value, type) and value.__module__ == errors.__name__
     ]
-    assert len(classes) == len(errors.__all__) > 8
+    assert {error.__name__ for error in classes} == {*errors.__all__} - {"Reason"}
     for error in classes:
         assert issubclass(error, docker_images.DockerImagesError)
         assert error.__name__ in drawing
@@ -65,14 +65,6 @@ def test_every_error_is_below_the_root_and_in_the_drawing() -> None:
         ("transport/http1.py", "HungUpError"),
         ("transport/http1.py", "ProtocolError"),
     ]
-
-
-def test_errors_survive_pickling() -> None:
-    import pickle
-
-    error = docker_images.EngineResponseError("text", status=404, message="no")
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.status, again.message) == ("text", 404, "no")
 
 
 def imports(module: Path) -> set[str]:

@@ -46,7 +46,7 @@ from docker_images.errors import (
 )
 from docker_images.images.models import ImageSummary
 from docker_images.transport.deadline import PerLoop
-from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.failures import FOREIGN, translate
 from docker_images.transport.pool import body_of, close, headers_of
 
 __all__ = ["Engine"]
@@ -141,9 +141,10 @@ class Engine:
                 if is_refusal(message):
                     raise ApiVersionError(
                         f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
-                        "leave the version out and it is negotiated"
+                        "leave the version out and it is negotiated",
+                        endpoint=self.endpoint,
                     )
-                raise refusal(400, message, self._at)
+                raise refusal(400, message, self.endpoint)
             return response, await self._check(response, theirs, pin.version, options)
         except BaseException:
             await response.aclose()
@@ -182,7 +183,7 @@ class Engine:
         if version is None or (version == asked and is_refusal(message)):
             raise self._nothing_in_common(theirs, message)
         if version == asked:
-            raise refusal(400, message, self._at)
+            raise refusal(400, message, self.endpoint)
         if option := first_missing(options, version):
             raise self._unsupported(option, f"API {theirs}", response)
         return version
@@ -254,7 +255,7 @@ class Engine:
         except DockerImagesError:
             raise
         except FOREIGN as error:
-            raise explain(error, self.endpoint) from error
+            raise translate(error, self.endpoint) from error
 
     async def _look_up(self, *paths: str) -> tuple[ApiVersion | None, bool]:
         """The engine's newest version, and whether it is Podman, from the first path that tells."""
@@ -274,7 +275,7 @@ class Engine:
         return None, False
 
     async def _refusal(self, response: httpx.Response) -> EngineResponseError:
-        return refusal(response.status_code, await self._message(response), self._at)
+        return refusal(response.status_code, await self._message(response), self.endpoint)
 
     async def _message(self, response: httpx.Response) -> str:
         return error_message(await self._drain(response))
@@ -292,7 +293,7 @@ class Engine:
         except DockerImagesError:
             raise
         except FOREIGN as error:
-            raise explain(error, self.endpoint) from error
+            raise translate(error, self.endpoint) from error
         finally:
             await close(response, body)
         return said
@@ -301,7 +302,8 @@ class Engine:
         there = message or f"up to {theirs}"
         return ApiVersionError(
             f"{self._at} and this library share no API version: here {OLDEST} to {NEWEST}, "
-            f"there {there}; upgrade the older of the two"
+            f"there {there}; upgrade the older of the two",
+            endpoint=self.endpoint,
         )
 
     def _unsupported(
@@ -316,6 +318,7 @@ class Engine:
         return UnsupportedByEngineError(
             f"{option}=True needs {needed}, but {engine} at {self._at} has {found} and would "
             "ignore it; leave it out, or ask another engine",
+            endpoint=self.endpoint,
             option=option,
             needed=needed,
             found=found,

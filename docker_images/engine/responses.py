@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from docker_images.address import Endpoint
 from docker_images.engine.versions import ApiVersion
 from docker_images.errors import EngineResponseError
 from docker_images.text import printable
@@ -103,11 +104,11 @@ def error_message(body: bytes) -> str:
     return printable(said or body.decode("utf-8", "replace"))
 
 
-def refusal(status: int, message: str, at: str) -> EngineResponseError:
+def refusal(status: int, message: str, endpoint: Endpoint) -> EngineResponseError:
     """The error for an answer that is not 200."""
-    said = f"{at} answered {status}" + (f": {message}" if message else " without a word")
+    said = f"{endpoint} answered {status}" + (f": {message}" if message else " without a word")
     text = said + _next_step(status, message)
-    return EngineResponseError(text, status=status, message=message)
+    return EngineResponseError(text, endpoint=endpoint, status=status, message=message)
 
 
 def _next_step(status: int, message: str) -> str:

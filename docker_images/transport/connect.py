@@ -21,7 +21,7 @@ async def open_stream(endpoint: Endpoint) -> Stream:
     if endpoint.kind == "unix":
         return SocketStream(await connect(socket.AF_UNIX, endpoint.path))
     if endpoint.kind == "npipe":
-        raise EndpointError(npipe_refusal(endpoint))
+        raise EndpointError(npipe_refusal(endpoint), endpoint=endpoint)
     # Imported here: most users need neither, and both take 40 ms.
     if endpoint.kind == "ssh":
         from docker_images.transport.ssh import open_ssh

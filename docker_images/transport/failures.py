@@ -10,6 +10,7 @@ import socket
 import ssl
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import httpx
@@ -21,12 +22,14 @@ from docker_images.errors import (
     EngineConnectionError,
     EnginePermissionError,
     EngineTimeoutError,
+    Reason,
     ResponseFormatError,
 )
 from docker_images.text import printable
+from docker_images.transport.deadline import stage
 from docker_images.transport.http1 import HungUpError, ProtocolError
 
-__all__ = ["FOREIGN", "OTHERS", "explain"]
+__all__ = ["FOREIGN", "OTHERS", "translate"]
 
 OTHERS = "; other engines on this machine: "
 """What stands before the suggestions, in a message that ends with them."""
@@ -52,21 +55,29 @@ FOREIGN = (
 """What the way to an engine may raise. Anything else is a mistake in a program, and stays."""
 
 
-def explain(error: Exception, endpoint: Endpoint) -> DockerImagesError:
+class _Meaning(NamedTuple):
+    """What an error is told as."""
+
+    reason: Reason
+    text: str
+    errno: int | None = None
+
+
+def translate(error: Exception, endpoint: Endpoint) -> DockerImagesError:
     """The error of this library that a foreign one is."""
     at = str(endpoint)
     match error:
         case DockerImagesError():
             return error
         case ExceptionGroup(exceptions=[Exception() as first, *_]):
-            return explain(first, endpoint)
-        case ssl.SSLError():
-            return EngineConnectionError(f"TLS with {at} failed: {error}")
-        case HungUpError() | anyio.EndOfStream() | anyio.IncompleteRead():
-            return EngineConnectionError(
-                f"{at} closed the connection before its answer was complete; "
-                "was the engine stopped or restarted? Try again, or look at its log"
-            )
+            return translate(first, endpoint)
+        case anyio.BrokenResourceError(__cause__=Exception() as cause):
+            return translate(cause, endpoint)
+        case anyio.ClosedResourceError(__cause__=Exception() as cause):
+            return translate(cause, endpoint)
+        case httpx.TimeoutException() | TimeoutError(errno=None):
+            text = f"{at}: the transport gave up waiting: {_said(error)}"
+            return EngineTimeoutError(text, endpoint=endpoint, stage=stage.get())
         case (
             ProtocolError()
             | anyio.DelimiterNotFound()
@@ -75,57 +86,88 @@ def explain(error: Exception, endpoint: Endpoint) -> DockerImagesError:
         ):
             return ResponseFormatError(
                 f"{at} does not answer as an engine does: {printable(str(error))}; "
-                "is this the address of a Docker API?"
+                "is this the address of a Docker API?",
+                endpoint=endpoint,
+                reason="protocol",
             )
-        case httpx.TimeoutException() | TimeoutError(errno=None):
-            return EngineTimeoutError(f"{at}: the transport gave up waiting: {_words(error)}")
+        case PermissionError() if endpoint.kind == "unix":
+            text = f"permission denied on {at}: {_owner(endpoint)}"
+            return EnginePermissionError(text, endpoint=endpoint, errno=error.errno)
+    meaning = _meaning(error, at, endpoint)
+    return EngineConnectionError(
+        meaning.text, endpoint=endpoint, reason=meaning.reason, errno=meaning.errno
+    )
+
+
+def _meaning(error: Exception, at: str, endpoint: Endpoint) -> _Meaning:
+    match error:
+        case ssl.SSLError():
+            return _Meaning("tls", f"TLS with {at} failed: {error}")
+        case HungUpError() | anyio.EndOfStream() | anyio.IncompleteRead():
+            return _Meaning(
+                "closed",
+                f"{at} closed the connection before its answer was complete; "
+                "was the engine stopped or restarted? Try again, or look at its log",
+            )
         case anyio.BrokenResourceError() | anyio.ClosedResourceError():
-            cause = error.__cause__
-            if isinstance(cause, Exception):
-                return explain(cause, endpoint)
-            return EngineConnectionError(f"the connection to {at} broke; try again")
-        case OSError() if endpoint.kind == "unix":
-            return _unix(error, at, endpoint)
-        case OSError():
-            return _tcp(error, at)
+            return _Meaning("closed", f"the connection to {at} broke; try again")
+        case socket.gaierror():
+            return _Meaning("name", f"cannot find {at}: {error.strerror}; check the name")
+        case OSError(errno=number):
+            reason, text = _os_meaning(error, at, endpoint)
+            return _Meaning(reason, text, number)
         case _:
-            return EngineConnectionError(f"cannot reach {at}: {_words(error)}")
+            return _Meaning("network", f"cannot reach {at}: {_said(error)}")
 
 
-def _words(error: Exception) -> str:
+def _said(error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
 
 
-def _unix(error: OSError, at: str, endpoint: Endpoint) -> DockerImagesError:
+def _os_meaning(error: OSError, at: str, endpoint: Endpoint) -> tuple[Reason, str]:
+    is_unix = endpoint.kind == "unix"
     match error.errno:
-        case errno.EACCES | errno.EPERM:
-            return EnginePermissionError(f"permission denied on {at}: {_owner(endpoint)}")
-        case errno.ENOENT:
-            return EngineConnectionError(
+        case errno.ENOENT if is_unix:
+            return "no-socket", (
                 f"no engine at {at}: there is no such socket; start the engine, "
                 "or name another one with host=, context=, DOCKER_HOST or DOCKER_CONTEXT"
                 f"{_others(endpoint)}"
             )
-        case errno.ENOTDIR:
-            return EngineConnectionError(
-                f"no engine at {at}: a part of the path is not a folder; mend it"
-            )
-        case errno.ECONNREFUSED:
+        case errno.ENOTDIR if is_unix:
+            return "no-socket", f"no engine at {at}: a part of the path is not a folder; fix it"
+        case errno.ECONNREFUSED if is_unix:
             return _refused(at, endpoint)
+        case errno.ECONNREFUSED:
+            return "refused", (
+                f"nobody listens on {at}; does the engine listen on tcp, and on this port?"
+            )
+        case errno.EHOSTUNREACH | errno.ENETUNREACH | errno.ETIMEDOUT:
+            return "network", (
+                f"cannot reach {at}: {error.strerror}; check the network and the firewall"
+            )
+        case errno.ECONNRESET | errno.EPIPE | errno.ECONNABORTED:
+            return "closed", (
+                f"{at} broke the connection; was the engine stopped or restarted? Try again"
+            )
+        case errno.EMFILE | errno.ENFILE:
+            return "network", (
+                f"cannot open another connection to {at}: too many open files; "
+                "raise the limit (ulimit -n) or make fewer calls at the same time"
+            )
         case _:
-            return _other(error, at)
+            return "network", f"cannot talk to {at}: {_said(error)}"
 
 
-def _refused(at: str, endpoint: Endpoint) -> DockerImagesError:
+def _refused(at: str, endpoint: Endpoint) -> tuple[Reason, str]:
     try:
         mode = Path(endpoint.path).stat().st_mode
     except (OSError, ValueError):
         mode = stat.S_IFSOCK
     if stat.S_ISDIR(mode):
-        return EngineConnectionError(f"{at} is a folder, not a socket; name the socket in it")
+        return "no-socket", f"{at} is a folder, not a socket; name the socket in it"
     if not stat.S_ISSOCK(mode):
-        return EngineConnectionError(f"{at} is a file, not a socket; name the engine's socket")
-    return EngineConnectionError(
+        return "no-socket", f"{at} is a file, not a socket; name the engine's socket"
+    return "refused", (
         f"nobody listens on {at}: the socket is left over; start the engine "
         f"(for example: systemctl start docker){_others(endpoint)}"
     )
@@ -155,34 +197,3 @@ def _owner(endpoint: Endpoint) -> str:
         f"it belongs to group {printable(group)}; add your user to it "
         f"(sudo usermod -aG {printable(group)} $USER) and log in again"
     )
-
-
-def _tcp(error: OSError, at: str) -> DockerImagesError:
-    if isinstance(error, socket.gaierror):
-        return EngineConnectionError(f"cannot find {at}: {error.strerror}; check the name")
-    match error.errno:
-        case errno.ECONNREFUSED:
-            return EngineConnectionError(
-                f"nobody listens on {at}; does the engine listen on tcp, and on this port?"
-            )
-        case errno.EHOSTUNREACH | errno.ENETUNREACH | errno.ETIMEDOUT:
-            return EngineConnectionError(
-                f"cannot reach {at}: {error.strerror}; check the network and the firewall"
-            )
-        case _:
-            return _other(error, at)
-
-
-def _other(error: OSError, at: str) -> DockerImagesError:
-    match error.errno:
-        case errno.ECONNRESET | errno.EPIPE:
-            return EngineConnectionError(
-                f"{at} broke the connection; was the engine stopped or restarted? Try again"
-            )
-        case errno.EMFILE | errno.ENFILE:
-            return EngineConnectionError(
-                f"cannot open another connection to {at}: too many open files; "
-                "raise the limit (ulimit -n) or make fewer calls at once"
-            )
-        case _:
-            return EngineConnectionError(f"cannot talk to {at}: {_words(error)}")

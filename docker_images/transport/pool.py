@@ -16,7 +16,7 @@ from docker_images.address import Endpoint
 from docker_images.errors import DockerImagesError
 from docker_images.transport.connect import open_stream
 from docker_images.transport.deadline import stage
-from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.failures import FOREIGN, translate
 from docker_images.transport.http1 import Connection, HungUpError
 
 __all__ = [
@@ -80,7 +80,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
         except DockerImagesError:
             raise
         except FOREIGN as error:
-            raise explain(error, self.endpoint) from error
+            raise translate(error, self.endpoint) from error
         stage.set("reading the answer")
         body = _Body(self, connection)
         return _Answer(connection.status, connection.headers, body)
@@ -178,7 +178,7 @@ class _Body(httpx.AsyncByteStream):
         except DockerImagesError:
             raise
         except FOREIGN as error:
-            raise explain(error, self._transport.endpoint) from error
+            raise translate(error, self._transport.endpoint) from error
         if not data:
             await self.aclose()
             raise StopAsyncIteration

@@ -76,7 +76,8 @@ def _login(endpoint: Endpoint) -> list[str]:
 def _bad(endpoint: Endpoint, fact: str) -> EndpointError:
     return EndpointError(
         f"cannot use {endpoint.host!r} ({endpoint.source}): {fact};"
-        " write ssh://[user@]host[:port][/path/of/the.sock]"
+        " write ssh://[user@]host[:port][/path/of/the.sock]",
+        endpoint=endpoint,
     )
 
 
@@ -98,7 +99,10 @@ async def open_ssh(endpoint: Endpoint, ssh_command: Sequence[str] = ("ssh",)) ->
             raise
         raise EngineConnectionError(
             f"cannot connect to {endpoint.host} ({endpoint.source}): cannot start {argv[0]!r}:"
-            f" {exc.strerror or exc}; is the OpenSSH client installed?"
+            f" {exc.strerror or exc}; is the OpenSSH client installed?",
+            endpoint=endpoint,
+            reason="ssh",
+            errno=exc.errno,
         ) from exc
     stream = SSHStream(process, stderr, endpoint)
     await stream.guard()
@@ -165,7 +169,9 @@ class SSHStream(ByteStream):
                 text = printable(said.decode(errors="replace"), 200)
                 raise EngineConnectionError(
                     f"{_cannot(self._endpoint)} the remote shell prints text before the engine's"
-                    f" answer: {text!r}; keep its start-up files silent without a terminal"
+                    f" answer: {text!r}; keep its start-up files silent without a terminal",
+                    endpoint=self._endpoint,
+                    reason="ssh",
                 )
             self._answered = True
         return data
@@ -340,8 +346,10 @@ def ssh_error(endpoint: Endpoint, status: int | None, words: str) -> EngineConne
         fact = f"ssh ended with status {status}{told}"
         step = _step(_DOCKER_SAYS, words, endpoint)
         if re.search(_DIAL_REFUSED, words):
-            return EnginePermissionError(f"{_cannot(endpoint)} {fact}; {step}")
-    return EngineConnectionError(f"{_cannot(endpoint)} {fact}; {step}")
+            return EnginePermissionError(f"{_cannot(endpoint)} {fact}; {step}", endpoint=endpoint)
+    return EngineConnectionError(
+        f"{_cannot(endpoint)} {fact}; {step}", endpoint=endpoint, reason="ssh"
+    )
 
 
 def _cannot(endpoint: Endpoint) -> str:

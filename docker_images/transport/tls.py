@@ -118,7 +118,7 @@ def _holds_certificate(path: str) -> bool:
 
 def _refuse(endpoint: Endpoint, fact: str, step: str, cause: Exception | None = None) -> NoReturn:
     raise EndpointError(
-        f"no TLS for {endpoint.host} ({endpoint.source}): {fact}; {step}"
+        f"no TLS for {endpoint.host} ({endpoint.source}): {fact}; {step}", endpoint=endpoint
     ) from cause
 
 
@@ -226,7 +226,8 @@ def _error(exc: Exception, endpoint: Endpoint) -> EngineConnectionError:
     if fact is None:
         cause = exc.__cause__ or exc
         fact = f"the connection broke before an answer came: {str(cause) or type(cause).__name__}"
-    return EngineConnectionError(f"cannot connect to {endpoint.host} ({endpoint.source}): {fact}")
+    text = f"cannot connect to {endpoint.host} ({endpoint.source}): {fact}"
+    return EngineConnectionError(text, endpoint=endpoint, reason="tls")
 
 
 # X509_V_ERR_… of openssl/x509_vfy.h, and what to do about each.

@@ -23,7 +23,7 @@ from docker_images.errors import DockerImagesError, EndpointError, EngineConnect
 from docker_images.text import printable
 from docker_images.transport import tls
 from docker_images.transport.deadline import stage
-from docker_images.transport.failures import FOREIGN, explain
+from docker_images.transport.failures import FOREIGN, translate
 from docker_images.transport.http1 import HungUpError
 
 __all__ = ["ProxyTransport"]
@@ -87,7 +87,8 @@ class _Exchange(httpx.AsyncByteStream):
             # httpcore leaves the brackets out, in the request and in CONNECT.
             raise EndpointError(
                 f"{endpoint}: an IPv6 address cannot be named to this proxy; "
-                f"use a name for the engine, or {self._around()}"
+                f"use a name for the engine, or {self._around()}",
+                endpoint=endpoint,
             )
         over_tls = scheme == "https"
         if endpoint.tls is None and not over_tls:
@@ -101,7 +102,8 @@ class _Exchange(httpx.AsyncByteStream):
         except ImportError as error:
             raise EndpointError(
                 f"{endpoint}: a SOCKS proxy needs the package socksio; "
-                f"pip install 'httpx[socks]', or {self._around()}"
+                f"pip install 'httpx[socks]', or {self._around()}",
+                endpoint=endpoint,
             ) from error
 
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
@@ -155,19 +157,25 @@ class _Exchange(httpx.AsyncByteStream):
                 step = "does it know the engine, and allow this port?"
             return EngineConnectionError(
                 f"cannot reach {at}: the proxy says {printable(str(error))!r}; {step} "
-                f"Or {self._around()}"
+                f"Or {self._around()}",
+                endpoint=self._endpoint,
+                reason="proxy",
             )
         if self._socket is None or self._failed == "connection.start_tls.failed":
             return EngineConnectionError(
                 f"cannot reach {at}: no connection to the proxy: {_fact(root)}; "
-                f"mend {self._variable()}, or {self._around()}"
+                f"mend {self._variable()}, or {self._around()}",
+                endpoint=self._endpoint,
+                reason="proxy",
             )
         hung_up = str(error).startswith(("Server disconnected", "peer closed connection"))
         if hung_up and self._in_tls:
             root = anyio.EndOfStream()
         if fact := tls.explain(root, self._endpoint):
-            return EngineConnectionError(f"cannot connect to {at}: {fact}")
-        return explain(HungUpError() if hung_up else root, self._endpoint)
+            return EngineConnectionError(
+                f"cannot connect to {at}: {fact}", endpoint=self._endpoint, reason="tls"
+            )
+        return translate(HungUpError() if hung_up else root, self._endpoint)
 
     def _variable(self) -> str:
         return "HTTPS_PROXY" if self._endpoint.tls else "HTTP_PROXY"
