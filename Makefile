@@ -5,13 +5,16 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test list bench check clean
+.PHONY: demo test engines list bench check clean
 
 demo: .venv/ready  ## list the images of an embedded engine: no Docker needed
 	@$(BIN)/docker-images --demo
 
 test: .venv/ready  ## run the tests; those with real engines are skipped where there are none
 	@$(BIN)/python $(COVERAGE) -m pytest $(ARGS)
+
+engines:  ## unpack Docker and Podman of several generations, for the tests; Debian, as root
+	@$(PYTHON) tests/suites.py
 
 list: .venv/ready  ## list the images of the engine that the docker command would talk to
 	@$(BIN)/docker-images

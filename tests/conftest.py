@@ -2,9 +2,8 @@
 
 import importlib.metadata
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import engines
 import pytest
@@ -34,24 +33,49 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "xdist_group(name): pytest-xdist's, where it is installed")
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in this hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of an engine in one worker, so that it starts once."""
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        wanted = {*getattr(item, "fixturenames", ()), *map(str, params.values())}
+        for name in (*engines.NAMES, *KINDS):
+            if name in wanted:
+                item.add_marker(pytest.mark.xdist_group(engines.at_hand(KINDS.get(name, name))))
+                break
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name each engine that was missing once, and loudly."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
+    for reason in sorted(reasons):
+        if engines.MISSING in reason:
+            terminalreporter.write_line(reason.removeprefix("Skipped: "), red=True, bold=True)
+
+
 @pytest.fixture(scope="session")
-def dockerd() -> Iterator[str]:
+def live() -> Iterator[engines.Live]:
+    """Real engines, filled; only to be read from: `live.host("docker 28.5")`."""
+    with ExitStack() as stack:
+        yield engines.Live(stack)
+
+
+KINDS = {"dockerd": "docker", "podman": "podman"}
+"""The fixtures for those tests that any engine of a kind will do for."""
+
+
+@pytest.fixture(scope="session")
+def dockerd(live: engines.Live) -> str:
     """The host of a real, filled Docker engine; only to be read from."""
-    # Not below pytest's own folder: the path of a socket is at most 107 bytes.
-    with (
-        tempfile.TemporaryDirectory(prefix="di-") as folder,
-        engines.start_dockerd(Path(folder)) as host,
-    ):
-        engines.fill(host)
-        yield host
+    return live.host(engines.at_hand("docker"))
 
 
 @pytest.fixture(scope="session")
-def podman() -> Iterator[str]:
+def podman(live: engines.Live) -> str:
     """The host of a real, filled Podman service; only to be read from."""
-    with (
-        tempfile.TemporaryDirectory(prefix="di-") as folder,
-        engines.start_podman(Path(folder)) as host,
-    ):
-        engines.fill(host)
-        yield host
+    return live.host(engines.at_hand("podman"))

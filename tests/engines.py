@@ -1,9 +1,12 @@
-"""Real engines for tests: a dockerd and a Podman of our own, in a temporary folder, filled offline.
+"""Real engines for tests: generations of Docker and Podman, each in a folder, filled offline.
 
-Knows how to start, fill and end them; whatever it starts it ends, by process id. Talks to them with
-`http.client` only, so that nothing here is code under test and no docker command is needed.
+Knows which there are, and how to start, fill and end them; whatever it starts it ends. They come
+from the folders of `suites`, or from this machine where its own engine is the one that is wanted.
+Talks to them with `http.client` only, so that nothing here is code under test and no docker
+command is needed.
 """
 
+import functools
 import hashlib
 import http.client
 import io
@@ -14,17 +17,196 @@ import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import pytest
+import suites
 
 REQUIRED = os.environ.get("DOCKER_IMAGES_REQUIRE_ENGINES") == "1"
 """Whether a missing engine fails the tests that want one, rather than skipping them."""
+
+
+class Engine(NamedTuple):
+    """One engine that tests run, by the name that the embedded engine has for its shape."""
+
+    suite: str
+    version: str
+    containerd: bool = False
+    """Whether it keeps images in the containerd store."""
+
+
+TABLE = {
+    "docker 20.10": Engine("bookworm", "20.10"),
+    "docker 26.1": Engine("trixie", "26.1"),
+    "docker 26.1 containerd": Engine("trixie", "26.1", containerd=True),
+    "docker 28.5": Engine("forky", "28.5"),
+    "docker 28.5 containerd": Engine("forky", "28.5", containerd=True),
+    "podman 4.3": Engine("bookworm", "4.3"),
+    "podman 5.4": Engine("trixie", "5.4"),
+    "podman 5.8": Engine("forky", "5.8"),
+}
+"""The engines that tests run, and the only place in the tests that names their versions."""
+
+NAMES = tuple(TABLE)
+OWN = {"docker": "dockerd", "podman": "podman"}
+"""What this machine's own engines are called here, whatever they are, and their executables."""
+
+
+MISSING = "ENGINE MISSING: "
+"""What the reason begins with for which a test of an engine is skipped."""
+
+
+def at_hand(name: str) -> str:
+    """The engine of this name; for `"docker"` and `"podman"` the oldest one that is here."""
+    for one in NAMES:
+        if one.startswith(name) and _home(one) is not None:
+            return one
+    return name
+
+
+def _home(name: str) -> str | None:
+    """The suite that an engine is started from, `""` for this machine itself, or None."""
+    if name in OWN:
+        return "" if shutil.which(OWN[name]) else None
+    engine = TABLE[name]
+    if suites.is_made(engine.suite):
+        return engine.suite
+    own = _own_version(name.split()[0])
+    return "" if own is not None and _is(own, engine.version) else None
+
+
+@functools.cache
+def _own_version(kind: str) -> str | None:
+    """What this machine's own engine says of itself: `Docker version 20.10.24+dfsg1, build …`."""
+    if shutil.which(OWN[kind]) is None:
+        return None
+    said = subprocess.run([OWN[kind], "--version"], capture_output=True, text=True, check=False)
+    return said.stdout.partition("version ")[2].partition(",")[0].strip()
+
+
+def _is(version: str, wanted: str) -> bool:
+    return f"{version}.".startswith(f"{wanted}.")
+
+
+class Live:
+    """The engines of a run of tests: each started when it is first asked for, and filled once."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._hosts: dict[str, str] = {}
+
+    def host(self, name: str) -> str:
+        """The `unix://…` of an engine of the table, which is only to be read from."""
+        if name not in self._hosts:
+            host = self._stack.enter_context(start(name, self._stack.enter_context(folder())))
+            fill(host)
+            self._hosts[name] = host
+        return self._hosts[name]
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Where an engine may keep its data; gone at the end."""
+    # Not below pytest's own folder: the path of a socket is at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="di-") as path:
+        yield Path(path)
+
+
+@contextmanager
+def start(name: str, folder: Path, *options: str) -> Iterator[str]:
+    """An engine of our own, `"docker 28.5"` or `at_hand("docker")`; yields its `unix://…`.
+
+    Skips the test where there is none. `folder` is for its data; the same one again is a restart.
+    Call it in a thread that lives as long as the engine shall, such as the main thread.
+    """
+    home = _home(name)
+    moving = name in TABLE and TABLE[name].suite in suites.MOVING
+    if home is None:
+        absent(f"{MISSING}{name} is not here; to get it, as root: make engines", not moving)
+    if os.geteuid() != 0:
+        absent(f"{MISSING}{name} is here, but starting it takes root")
+    folder.mkdir(exist_ok=True)
+    command = (_podman if name.startswith("podman") else _dockerd)(name, folder, home)
+    path = folder / "engine.sock"
+    command += options
+    with _serving(suites.command(home, *command) if home else command, folder, path) as host:
+        version = call(host, "GET", "/version").json()["Version"]
+        if name in TABLE and not _is(version, TABLE[name].version):
+            absent(f"{MISSING}{name} is {version} by now; tests/engines.py needs a row", not moving)
+        yield host
+
+
+def _dockerd(name: str, folder: Path, home: str) -> list[str]:
+    containerd = name in TABLE and TABLE[name].containerd
+    config: dict[str, Any] = {"features": {"containerd-snapshotter": True}} if containerd else {}
+    (folder / "daemon.json").write_text(json.dumps(config))
+    # What it keeps while it runs is gone with it in a suite, where the same numbers of processes
+    # come again.
+    run = "/run" if home else str(folder)
+    return [
+        *(
+            "dockerd",
+            "--config-file",
+            f"{folder}/daemon.json",
+            "-H",
+            f"unix://{folder}/engine.sock",
+        ),
+        *("--data-root", f"{folder}/d", "--exec-root", f"{run}/x", "--pidfile", f"{run}/pid"),
+        *("--iptables=false", "--ip6tables=false", "--bridge=none"),
+        f"--storage-driver={'native' if containerd else 'vfs'}",
+    ]
+
+
+def _podman(name: str, folder: Path, home: str) -> list[str]:
+    run = "/run" if home else str(folder)
+    return [
+        *("podman", "--root", f"{folder}/r", "--runroot", f"{run}/u", "--storage-driver=vfs"),
+        *("system", "service", "-t", "0", f"unix://{folder}/engine.sock"),
+    ]
+
+
+def absent(why: str, required: bool = True) -> NoReturn:
+    """Skip, or fail where DOCKER_IMAGES_REQUIRE_ENGINES=1 says that engines must be there."""
+    if REQUIRED and required:
+        pytest.fail(f"{why}, and DOCKER_IMAGES_REQUIRE_ENGINES=1", pytrace=False)
+    pytest.skip(why)
+
+
+@contextmanager
+def _serving(command: list[str], folder: Path, path: Path) -> Iterator[str]:
+    host = f"unix://{path}"
+    log = folder / "log"
+    with log.open("wb") as output:
+        # A group of its own: an engine's helpers end with it, and ctrl-c does not reach it early.
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not _answers(host):
+            if process.poll() is not None or time.monotonic() > deadline:
+                absent(f"{MISSING}{command} did not start: {log.read_text()[-1000:]}")
+            time.sleep(0.05)
+        yield host
+    finally:
+        os.kill(_innermost(process.pid), signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _innermost(pid: int) -> int:
+    """The engine itself: `unshare` only waits for its one child, and passes no signal on."""
+    if Path(f"/proc/{pid}/comm").read_text().strip() != "unshare":
+        return pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else pid
 
 
 class Answer(NamedTuple):
@@ -70,81 +252,6 @@ def call(
         return Answer(response.status, dict(response.getheaders()), response.read())
     finally:
         connection.close()
-
-
-@contextmanager
-def start_dockerd(folder: Path) -> Iterator[str]:
-    """A dockerd of our own; yields its `unix://…`. Needs root; skips the test without one."""
-    executable = _executable("dockerd")
-    with _serving(
-        folder,
-        [
-            *(executable, "--data-root", f"{folder}/d", "--exec-root", f"{folder}/x"),
-            *("--pidfile", f"{folder}/pid", "-H", f"unix://{folder}/docker.sock"),
-            *("--iptables=false", "--ip6tables=false", "--bridge=none"),
-            "--storage-driver=vfs",
-        ],
-        folder / "docker.sock",
-    ) as host:
-        yield host
-
-
-@contextmanager
-def start_podman(folder: Path) -> Iterator[str]:
-    """A Podman service of our own; yields its `unix://…`. Skips the test without one."""
-    executable = _executable("podman")
-    (folder / "p").mkdir(parents=True, exist_ok=True)
-    with _serving(
-        folder,
-        [
-            *(executable, "--root", f"{folder}/r", "--runroot", f"{folder}/u"),
-            *("--storage-driver=vfs", "system", "service", "-t", "0"),
-            f"unix://{folder}/podman.sock",
-        ],
-        folder / "podman.sock",
-    ) as host:
-        yield host
-
-
-def _executable(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        absent(f"{name} is not installed")
-    elif os.geteuid() != 0:
-        absent(f"{name} is installed, but starting it takes root")
-    else:
-        return path
-    raise AssertionError
-
-
-def absent(why: str) -> None:
-    """Skip, or fail where DOCKER_IMAGES_REQUIRE_ENGINES=1 says that engines must be there."""
-    if REQUIRED:
-        pytest.fail(f"{why}, and DOCKER_IMAGES_REQUIRE_ENGINES=1", pytrace=False)
-    pytest.skip(why)
-
-
-@contextmanager
-def _serving(folder: Path, command: list[str], path: Path) -> Iterator[str]:
-    host = f"unix://{path}"
-    log = folder / "log"
-    with log.open("wb") as output:
-        # A group of its own: an engine's helpers end with it, and ctrl-c does not reach it early.
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 300
-        while not _answers(host):
-            if process.poll() is not None or time.monotonic() > deadline:
-                absent(f"{command[0]} did not start: {log.read_text()[-1000:]}")
-            time.sleep(0.05)
-        yield host
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def _answers(host: str) -> bool:

@@ -263,9 +263,7 @@ def main() -> None:
     with ExitStack() as stack:
         host = arguments.host
         if host is None and not arguments.no_engine:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="di-"))
-            host = stack.enter_context(engines.start_dockerd(Path(folder)))
-            engines.fill(host)
+            host = engines.Live(stack).host(engines.at_hand("docker"))
         print(f"seed {arguments.seed}, {arguments.seconds:g} s on {arguments.backend}")
         result = anyio.run(
             soak, arguments.seconds, host, arguments.seed, print, backend=arguments.backend

@@ -4,11 +4,9 @@ What is expected comes from the engine's own raw JSON, read by `http.client` and
 """
 
 import json
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -172,12 +170,12 @@ async def test_a_hundred_calls_at_once_get_the_same_answer(client: DockerClient)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", [engines.start_dockerd, engines.start_podman])
+@pytest.mark.parametrize("kind", ["docker", "podman"])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_a_real_engine_without_images_and_with_300(
-    start: Any, tmp_path_factory: pytest.TempPathFactory
+    kind: str,
 ) -> None:
-    with tempfile.TemporaryDirectory(prefix="di-") as folder, start(Path(folder)) as host:
+    with engines.folder() as folder, engines.start(engines.at_hand(kind), folder) as host:
         async with DockerClient(host, timeout=600) as client:  # Podman on vfs takes its time
             assert await client.list_images(all=True) == []
             await anyio.to_thread.run_sync(lambda: engines.fill(host, many=300))

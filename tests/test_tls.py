@@ -370,34 +370,21 @@ class TestNotTLS:
 @pytest.fixture(scope="module")
 def engine(pki: Material) -> Iterator[int]:
     """The port of a real `dockerd --tlsverify`, which trusts and shows what `pki` holds."""
-    command = shutil.which("dockerd")
-    if command is None:
-        engines.absent("dockerd is not installed")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="di-") as folder, Path(folder, "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *(str(command), "--data-root", f"{folder}/d", "--exec-root", f"{folder}/x"),
-                *("--pidfile", f"{folder}/pid", "-H", f"tcp://127.0.0.1:{port}", "--tlsverify"),
-                *("--tlscacert", pki.ca, "--tlscert", pki.server_cert, "--tlskey", pki.server_key),
-                *("--iptables=false", "--ip6tables=false", "--bridge=none"),
-                "--storage-driver=vfs",
-            ],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + 300
-            while not listens(port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    engines.absent(f"dockerd: {Path(folder, 'log').read_text()[-1000:]}")
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.terminate()
-            process.wait(300)
+    options = (
+        *("-H", f"tcp://127.0.0.1:{port}", "--tlsverify", "--tlscacert", pki.ca),
+        *("--tlscert", pki.server_cert, "--tlskey", pki.server_key),
+    )
+    with (
+        engines.folder() as folder,
+        engines.start(engines.at_hand("docker"), folder, *options),
+    ):
+        deadline = time.monotonic() + 300
+        while not listens(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield port
 
 
 def listens(port: int) -> bool:
