@@ -11,7 +11,7 @@ demo: .venv/ready  ## list the images of an embedded engine: no Docker needed
 	@$(BIN)/docker-images --demo
 
 test: .venv/ready  ## run the tests; those with real engines are skipped where there are none
-	@$(BIN)/python $(COVERAGE) -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(ARGS)
 
 engines:  ## unpack Docker and Podman of several generations, for the tests; Debian, as root
 	@$(PYTHON) tests/suites.py

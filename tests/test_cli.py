@@ -1,6 +1,7 @@
 """The command `docker-images`: what it shows to people and programs, and how it ends."""
 
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -678,6 +679,7 @@ def test_a_deadline_is_status_1(capsys: pytest.CaptureFixture[str]) -> None:
         (time.strftime("%Y-%m-%dT%H:%M:%S-23:00", time.gmtime(NOW - 10 * DAY)), {100}),
         (time.strftime("%Y-%m-%dT%H:%M:%S-23:59", time.gmtime(NOW - 9 * DAY - 3600)), {9, 100}),
     ],
+    ids=itertools.count(),  # the times of day differ between the workers of pytest-xdist
 )
 def test_until_is_a_moment_or_an_age(
     capsys: pytest.CaptureFixture[str], until: str, ages: set[int]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import pickle
+import re
 import threading
 from typing import Any
 
@@ -47,7 +48,7 @@ MANY = [image(f"many/{n:03}:1") for n in range(30)]
         ({"max_response_bytes": 1.5}, TypeError),
         ({"max_response_bytes": True}, TypeError),
     ],
-    ids=str,
+    ids=lambda value: re.sub(" object at 0x[0-9a-f]+", "", str(value)),
 )
 def test_a_bad_argument_is_refused_at_once(
     arguments: dict[str, Any], error: type[Exception]
