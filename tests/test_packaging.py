@@ -61,7 +61,7 @@ def test_every_error_is_below_the_root_and_in_the_drawing() -> None:
     ]
     # The transport translates two of them, the command catches its own.
     assert sorted(stray) == [
-        ("cli/__init__.py", "UsageError"),
+        ("cli/words.py", "UsageError"),
         ("transport/http1.py", "HungUpError"),
         ("transport/http1.py", "ProtocolError"),
     ]

@@ -4,12 +4,19 @@ Knows what is worth a line, and what counts as a failure. Other engines on the m
 and never connected to. Refuses to know how a line is printed.
 """
 
+import argparse
+import logging
+import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal, TypeAlias
 
 import anyio
 
 from docker_images.address import Endpoint, without_password
+from docker_images.cli.arguments import Named, which_engine
+from docker_images.cli.ask import logged_by
+from docker_images.cli.words import as_options
 from docker_images.client import DockerClient
 from docker_images.endpoint.discover import suggestions
 from docker_images.endpoint.hosts import explain
@@ -21,16 +28,36 @@ from docker_images.errors import (
     EngineConnectionError,
     EngineTimeoutError,
 )
+from docker_images.text import printable
 from docker_images.transport.failures import OTHERS
 from docker_images.transport.pool import transport_to
 
-__all__ = ["Mark", "Tell", "examine"]
+__all__ = ["Mark", "Tell", "arguments", "examine", "run"]
 
 Mark: TypeAlias = Literal["ok", "--", "! ", "!!"]
 """Good, for information, odd, and what makes the examination fail."""
 
 Tell: TypeAlias = Callable[[Mark, str, str], None]
 """Takes the mark, the name and the result of one check."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command line may say."""
+    which_engine(parser, demo=False)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each finding; the exit status is 1 where images cannot be listed."""
+
+    def tell(mark: Mark, check: str, result: str) -> None:
+        print(f"{mark}  {as_options(check):<14}  {as_options(printable(result, 2000))}")
+
+    named = options.engines[0] if options.engines else Named()
+    call = partial(
+        examine, tell, os.environ, host=named.host, context=named.context, timeout=options.timeout
+    )
+    with logged_by(logging.NullHandler()):  # the examination tells the warnings itself
+        return 0 if anyio.run(call) else 1
 
 
 async def examine(

@@ -1,0 +1,48 @@
+"""JSON: one array, or one object a line. Refuses to know the table."""
+
+import json
+import sys
+from collections.abc import Iterable
+
+import msgspec
+
+from docker_images.images.models import ImageSummary
+
+__all__ = ["write_json", "write_json_lines"]
+
+Found = tuple[str | None, ImageSummary]
+"""The name of an engine, where there are several, and an image of it."""
+
+
+def write_json(images: Iterable[Found]) -> None:
+    """One array, one image a line."""
+    separator = "["
+    for engine, image in images:
+        _write(separator + _encoded(engine, image))
+        separator = ",\n"
+    _write("]\n" if separator != "[" else "[]\n")
+
+
+def write_json_lines(images: Iterable[Found]) -> None:
+    """One object a line."""
+    for engine, image in images:
+        _write(_encoded(engine, image) + "\n")
+
+
+def _encoded(engine: str | None, image: ImageSummary) -> str:
+    """One image in one line. What a terminal might act on is escaped, which JSON reads alike."""
+    text = msgspec.json.encode(image).decode()
+    if engine is not None:
+        text = f'{{"engine":{json.dumps(engine)},{text[1:]}'
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+
+
+def _write(text: str) -> None:
+    # JSON is UTF-8, whatever the locale. A stand-in for stdout may take nothing but text.
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:
+        sys.stdout.write(text)
+    else:
+        raw.write(text.encode())
