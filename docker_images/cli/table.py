@@ -1,9 +1,10 @@
 """Columns of text for a terminal or a pipe; in a pipe nothing is folded or coloured.
 
-Where a terminal is too narrow, columns give way in this order: the gaps between them shrink; the
-columns that may fold do so between words, the last one first; at last each row has its name on a
-line of its own, and the other cells below it. Nothing is left out, and no word is broken that a
-whole line could hold. Refuses to know what a cell means.
+Where a terminal is too narrow, columns give way in this order: the gaps between them shrink; those
+that may fold do so between words, the last one first; a name that is too long for its column has a
+line of its own; at last every name has one, and the other cells stand below it, in as many lines as
+they need. Nothing is left out, and nothing is broken that a whole line could hold. Refuses to know
+what a cell means.
 """
 
 import os
@@ -19,6 +20,7 @@ __all__ = ["Column", "colours", "columns_of_terminal", "drawn", "show", "width",
 UNSAID = ("<none>", "-")
 GAP, NARROW_GAP = 3, 2
 INDENT = 2
+DIM = "2"
 
 
 class Column(NamedTuple):
@@ -31,7 +33,7 @@ class Column(NamedTuple):
     folds: str = ""
     """Characters after which a cell may go on in the next line; `""`: it stays in one."""
     name: bool = False
-    """Whether it stands on the line above the others where the terminal is narrow."""
+    """Whether it is part of the name, which may have a line of its own: the first columns."""
 
 
 def width(text: str) -> int:
@@ -53,106 +55,103 @@ def drawn(
     coloured: bool = False,
 ) -> Iterator[str]:
     """The lines of the table, each with its newline; `fits` is the width of a terminal."""
-    wanted = _widths(columns, rows)
-    spaces = len(columns) - 1
-    if fits is None or sum(wanted) + GAP * spaces <= fits:
-        yield from _grid(columns, rows, wanted, GAP, coloured)
-        return
-    if widths := _folded(columns, rows, wanted, fits - NARROW_GAP * spaces):
-        yield from _grid(columns, rows, widths, NARROW_GAP, coloured)
-    else:
-        yield from _stacked(columns, rows, fits, coloured)
-
-
-def _widths(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> list[int]:
     titles = [column.title for column in columns]
+    heads = [column._replace(style=DIM) for column in columns]
+    widths = _widths(titles, rows)
+    gap, spaces = GAP, len(columns) - 1
+    if fits is not None and sum(widths) + GAP * spaces > fits:
+        gap = NARROW_GAP
+        narrow = _narrowed(columns, rows, widths, fits - gap * spaces)
+        if narrow is None:
+            yield from _stacked(columns, rows, widths, fits, coloured)
+            return
+        widths = narrow
+    yield from _row(heads, titles, widths, gap, coloured)
+    for row in rows:
+        cells = row
+        if width(row[0]) > widths[0]:
+            yield from _row(columns[:1], row[:1], [fits or 0], 0, coloured)
+            cells = ["", *row[1:]]
+        if any(cells):
+            yield from _row(columns, cells, widths, gap, coloured)
+
+
+def _widths(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
     return [max(map(width, cells)) for cells in zip(titles, *rows, strict=True)]
 
 
-def _folded(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], wanted: list[int], room: int
+def _narrowed(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], wanted: Sequence[int], room: int
 ) -> list[int] | None:
-    """Widths that fit, the last columns folded first; None where there are none."""
+    """Widths that fit; None where there are none."""
     widths = list(wanted)
     for at in reversed(range(len(columns))):
         excess = sum(widths) - room
-        if excess > 0 and columns[at].folds:
-            words = (word for row in rows for word in _words(row[at], columns[at].folds))
-            least = max(map(width, words), default=0)
+        least = width(columns[at].title)
+        if folds := columns[at].folds:
+            least = max(width(word.rstrip()) for row in rows for word in _words(row[at], folds))
+        if excess > 0 and (folds or at == 0):
             widths[at] = max(least, width(columns[at].title), widths[at] - excess)
     return widths if sum(widths) <= room else None
 
 
-def _grid(
+def _row(
     columns: Sequence[Column],
-    rows: Sequence[Sequence[str]],
+    cells: Sequence[str],
     widths: Sequence[int],
     gap: int,
     coloured: bool,
     indent: int = 0,
-    head: bool = True,
 ) -> Iterator[str]:
-    """A line for each row, or several where a cell is folded."""
-    titles = [[column.title for column in columns]] if head else []
-    for number, row in enumerate((*titles, *rows)):
-        title = head and number == 0
-        folded = [
-            _fold(cell, column.folds, room)
-            for column, cell, room in zip(columns, row, widths, strict=True)
-        ]
-        for line in zip_longest(*folded, fillvalue=""):
-            cells: list[str] = []
-            for column, piece, room in zip(columns, line, widths, strict=True):
-                blank = " " * (room - width(piece))
-                style = "2" if title or piece in UNSAID else column.style
-                shown = f"\x1b[{style}m{piece}\x1b[0m" if coloured and style and piece else piece
-                cells.append(blank + shown if column.right else shown + blank)
-            yield (" " * indent + (" " * gap).join(cells)).rstrip() + "\n"
+    """A line, or several where a cell is folded."""
+    folded = [
+        _fold(cell, column.folds, room)
+        for column, cell, room in zip(columns, cells, widths, strict=True)
+    ]
+    for line in zip_longest(*folded, fillvalue=""):
+        shown: list[str] = []
+        for column, piece, room in zip(columns, line, widths, strict=True):
+            blank = " " * (room - width(piece))
+            style = DIM if piece in UNSAID else column.style
+            text = f"\x1b[{style}m{piece}\x1b[0m" if coloured and style and piece else piece
+            shown.append(blank + text if column.right else text + blank)
+        yield (" " * indent + (" " * gap).join(shown)).rstrip() + "\n"
 
 
 def _stacked(
-    columns: Sequence[Column], rows: Sequence[Sequence[str]], fits: int, coloured: bool
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    fits: int,
+    coloured: bool,
 ) -> Iterator[str]:
     """The name of each row on a line of its own, the other cells in as many lines as they need."""
-    names = [at for at, column in enumerate(columns) if column.name]
-    name = columns[names[0]]._replace(folds="/:@")
-    groups = list(_groups(columns, _widths(columns, rows), fits - INDENT))
+    names = sum(column.name for column in columns)
+    groups = list(_groups([min(room, fits - INDENT) for room in widths], names, fits - INDENT))
+    heads = [column._replace(style=DIM) for column in columns]
     titles = [column.title for column in columns]
-    for number, row in enumerate([titles, *rows]):
-        style = "2" if number == 0 else name.style
-        whole = [":".join(row[at] for at in names)]
-        yield from _grid([name._replace(style=style)], [whole], [fits], 0, coloured, head=False)
-        for group, widths in groups:
-            shown = [columns[at] if number else columns[at]._replace(style="2") for at in group]
-            cells = [row[at] for at in group]
-            if any(cells):
-                yield from _grid(shown, [cells], widths, NARROW_GAP, coloured, INDENT, head=False)
+    for shown, row in ((heads, titles), *((columns, row) for row in rows)):
+        yield from _row(shown[:1], [":".join(row[:names])], [fits], 0, coloured)
+        for group in groups:
+            if any(row[group]):
+                room = [min(one, fits - INDENT) for one in widths[group]]
+                yield from _row(shown[group], row[group], room, NARROW_GAP, coloured, INDENT)
 
 
-def _groups(
-    columns: Sequence[Column], widths: Sequence[int], room: int
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Which columns share a line below a name, and their widths."""
-    group: list[int] = []
-    taken = 0
-    for at, column in enumerate(columns):
-        if column.name:
-            continue
-        needed = min(widths[at], room)
-        if group and taken + NARROW_GAP + needed > room:
-            yield group, [min(widths[one], room) for one in group]
-            group, taken = [], 0
-        taken += needed + (NARROW_GAP if group else 0)
-        group.append(at)
-    if group:
-        yield group, [min(widths[one], room) for one in group]
+def _groups(widths: Sequence[int], start: int, room: int) -> Iterator[slice]:
+    """Which columns share a line below a name."""
+    end = start
+    while start < len(widths):
+        end += 1
+        if end == len(widths) or sum(widths[start : end + 1]) + NARROW_GAP * (end - start) > room:
+            yield slice(start, end)
+            start = end
 
 
 def _words(text: str, ends: str) -> list[str]:
     """The pieces between which a text may be folded, each with what ends it."""
-    if not ends:
-        return [text]
-    return re.findall(f"[^{re.escape(ends)}]*[{re.escape(ends)}]+|[^{re.escape(ends)}]+", text)
+    ends = re.escape(ends)
+    return re.findall(f"[^{ends}]*[{ends}]+|[^{ends}]+", text) or [""]
 
 
 def _fold(text: str, ends: str, room: int) -> list[str]:
@@ -160,7 +159,7 @@ def _fold(text: str, ends: str, room: int) -> list[str]:
     if width(text) <= room:
         return [text]
     lines = [""]
-    for word in _words(text, ends):
+    for word in _words(text, ends or "/:@ "):
         needed = width(word.rstrip())
         if width(lines[-1]) + needed > room >= needed:
             lines.append("")

@@ -30,11 +30,7 @@ def table(found: list[Found], options: argparse.Namespace) -> None:
         return shown(", ".join(map(str, row.found.image.available_platforms))) or UNKNOWN
 
     columns: list[tuple[bool, Column, Callable[[Row], str]]] = [
-        (
-            True,
-            Column("REPOSITORY", "1", folds="/", name=True),
-            lambda row: shown(row.repository) or NONE,
-        ),
+        (True, Column("REPOSITORY", "1", name=True), lambda row: shown(row.repository) or NONE),
         (True, Column("TAG", "32", name=True), lambda row: shown(row.tag or "") or NONE),
         (options.digests, Column("DIGEST"), lambda row: shown(row.digest or "") or NONE),
         (True, Column("IMAGE ID", "33"), lambda row: _id(row.found.image, options)),
@@ -58,11 +54,11 @@ def table(found: list[Found], options: argparse.Namespace) -> None:
 def tree(found: list[Found], options: argparse.Namespace) -> None:
     """Each image below its names, and below it the platforms it is made for."""
     columns = [
-        Column("IMAGE", "1", folds="/", name=True),
+        Column("IMAGE", "1", name=True),
         Column("IMAGE ID", "33"),
-        Column("DISK USAGE", "36", right=True),
-        Column("CONTENT SIZE", "36", right=True),
-        Column("CONTAINERS", right=True),
+        Column("SIZE", "36", right=True),
+        Column("CONTENT", "36", right=True),
+        Column("IN USE"),
     ]
     rows = [[*cells] for one in images_in_order(found, options) for cells in _branch(one, options)]
     if _several(found):
@@ -82,13 +78,12 @@ def _branch(one: Found, options: argparse.Namespace) -> Iterator[list[str]]:
     )
     for name in others:
         yield [name, "", "", "", "", ""]
-    used = image.containers
     yield [
         last,
         _id(image, options),
         size(image.size),
         size(image.content_size),
-        UNKNOWN if used is None else str(used),
+        _used(image.in_use),
         shown(one.engine or ""),
     ]
     platforms = [one for one in image.manifests or () if one.image_data is not None]
@@ -110,8 +105,12 @@ def _leaf(manifest: ImageManifestSummary, options: argparse.Namespace) -> list[s
         shown(digest),
         size(manifest.size.total),
         size(manifest.size.content),
-        str(len(data.containers)) if data else "0",
+        _used(bool(data and data.containers)),
     ]
+
+
+def _used(used: bool | None) -> str:
+    return UNKNOWN if used is None else "yes" if used else "no"
 
 
 def _id(image: ImageSummary, options: argparse.Namespace) -> str:
@@ -129,4 +128,4 @@ def _total(found: list[Found]) -> None:
     own = [image.size - image.shared_size for image in images if image.shared_size is not None]
     if own and len(own) == len(images):
         text += f", unique size {size(sum(own))}"
-    write([text + "\n"])
+    show([Column(text, name=True)], [])

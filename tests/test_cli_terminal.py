@@ -1,0 +1,196 @@
+"""The table on terminals of every width: what gives way, in which order, and what never breaks."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from command import on_a_terminal, run
+from listing import an_image, answering
+
+from docker_images.cli.table import Column, drawn, width
+
+HOUR = 3600
+LONG = f"registry.example.com:5000/{'team/' * 8}web"
+PLATFORMS = [("linux", "amd64"), ("linux", "arm64"), ("linux", "riscv64"), ("windows", "amd64")]
+
+
+def manifests() -> list[dict[str, Any]]:
+    return [
+        {
+            "ID": "sha256:" + "ab" * 32,
+            "Available": at != 1,
+            "Kind": "image",
+            "Size": {"Total": 1_234_567, "Content": 4_567},
+            "ImageData": {"Platform": {"os": os, "architecture": cpu}, "Containers": ["x"]},
+        }
+        for at, (os, cpu) in enumerate(PLATFORMS)
+    ]
+
+
+MANY: dict[str, Any] = {"Manifests": manifests(), "Descriptor": {"digest": "sha256:x"}}
+
+
+@contextmanager
+def engine() -> Iterator[str]:
+    now = int(time.time())
+    facts = {**MANY, "Size": 123_000_000, "SharedSize": 9_990_000}
+    images = [
+        an_image(RepoTags=["shop/web:2.4.1", "alpine:3"], Created=now - 3 * HOUR - 60, **facts),
+        an_image(
+            RepoTags=[f"{LONG}:1"],
+            RepoDigests=[f"{LONG}@sha256:{'1' * 64}"],
+            Created=now - 5 * HOUR - 60,
+            **facts,
+        ),
+        an_image(RepoTags=["größe/镜像:1", "e\u0301te\u0301:한국어"], **facts),
+        an_image(RepoTags=[f"x:{'t' * 128}"], **facts),
+        an_image(**facts),
+    ]
+    with answering(images) as host:
+        yield host
+
+
+VIEWS = [
+    [],
+    ["--digests"],
+    ["--no-trunc", "--digests"],
+    ["--manifests", "--shared-size"],
+    ["--tree", "--total"],
+    ["-q"],
+]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 200])
+@pytest.mark.parametrize("view", VIEWS, ids=" ".join)
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(
+    view: list[str], columns: int
+) -> None:
+    with engine() as host:
+        piped = run("-H", host, *view).stdout
+        shown = on_a_terminal("-H", host, *view, columns=columns, NO_COLOR="1").stdout
+
+    if view == ["-q"]:
+        assert shown == piped
+        return
+    lines = shown.splitlines()
+    assert max(map(width, lines)) <= columns
+    # A cell stands whole on one line, unless it is longer than the terminal.
+    words = {word for word in re.split(r"[ \n:/]+", piped) if 0 < width(word) <= columns - 2}
+    assert words <= {*re.split(r"[ \n:/]+", shown)}
+    squeezed = re.sub(r"\s", "", shown)
+    for long in (LONG, "t" * 128):
+        assert long in squeezed
+
+
+NARROW = """\
+REPOSITORY:TAG
+  IMAGE ID      CREATED       SIZE
+shop/web:2.4.1
+  0123456789ab  3 hours ago  123MB
+alpine:3
+  0123456789ab  3 hours ago  123MB
+<none>:<none>
+  0123456789ab  -              1kB
+"""
+MEDIUM = """\
+REPOSITORY    TAG     IMAGE ID      CREATED       SIZE
+shop/web      2.4.1   0123456789ab  3 hours ago  123MB
+registry.example.com:5000/shop/web
+              2.4.1   0123456789ab  3 hours ago  123MB
+<none>        <none>  0123456789ab  -              1kB
+"""
+WIDE = """\
+REPOSITORY                           TAG      IMAGE ID       CREATED        SIZE
+registry.example.com:5000/shop/web   2.4.1    0123456789ab   3 hours ago   123MB
+<none>                               <none>   0123456789ab   -               1kB
+"""
+FOLDED = """\
+REPOSITORY  TAG    IMAGE ID      CREATED       SIZE  PLATFORMS
+shop/web    2.4.1  0123456789ab  3 hours ago  123MB  linux/amd64,
+                                                     linux/riscv64,
+                                                     windows/amd64
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "names", "view", "table"),
+    [
+        (40, [["shop/web:2.4.1", "alpine:3"], []], [], NARROW),
+        (54, [["shop/web:2.4.1"], ["registry.example.com:5000/shop/web:2.4.1"], []], [], MEDIUM),
+        (80, [["registry.example.com:5000/shop/web:2.4.1"], []], [], WIDE),
+        (68, [["shop/web:2.4.1"]], ["--manifests"], FOLDED),
+    ],
+)
+def test_columns_give_way_in_a_fixed_order(
+    columns: int, names: list[list[str]], view: list[str], table: str
+) -> None:
+    created = int(time.time()) - 3 * HOUR - 60
+    more: dict[str, Any] = MANY if view else {}
+    images = [
+        an_image(RepoTags=tags, Created=created, Size=123_000_000, **more)
+        if tags
+        else an_image(Size=1000)
+        for tags in names
+    ]
+    with answering(images) as host:
+        shown = on_a_terminal("-H", host, *view, columns=columns, NO_COLOR="1").stdout
+
+    assert shown == table
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("abc", 3),
+        ("größe", 5),
+        ("镜像", 4),
+        ("e\u0301te\u0301", 3),
+        ("한국어", 6),
+        ("\u1112\u1161\u11ab", 2),  # the same kind of letters, in their parts
+        ("ｱ", 1),
+        ("Ａ", 2),
+        ("", 0),
+    ],
+)
+def test_a_character_takes_the_columns_that_a_terminal_gives_it(text: str, columns: int) -> None:
+    assert width(text) == columns
+
+
+def test_a_table_of_nothing_is_its_titles_on_any_terminal() -> None:
+    columns = [Column("REPOSITORY", name=True), Column("TAG", name=True), Column("SIZE")]
+
+    assert list(drawn(columns, [])) == ["REPOSITORY   TAG   SIZE\n"]
+    assert list(drawn(columns, [], fits=10)) == ["REPOSITORY\n", ":TAG\n", "  SIZE\n"]
+
+
+HOSTILE = "\x1b]0;x\x07\x9b1m\r\n\u202e\u2066\x00\x7f"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("view", [*VIEWS, ["--json"], ["--jsonl"]], ids=" ".join)
+def test_no_byte_of_an_engine_steers_a_terminal(view: list[str], columns: int) -> None:
+    platform = {"os": HOSTILE, "architecture": HOSTILE, "variant": HOSTILE}
+    manifest = {
+        "ID": f"sha256:{HOSTILE}",
+        "Available": True,
+        "Kind": "image",
+        "ImageData": {"Platform": platform},
+    }
+    hostile = an_image(
+        Id=f"sha256:{HOSTILE}",
+        RepoTags=[f"{HOSTILE}:{HOSTILE}", f"a{HOSTILE}:1"],
+        RepoDigests=[f"{HOSTILE}@sha256:{HOSTILE}", f"a@sha256:{'1' * 64}{HOSTILE}"],
+        Labels={HOSTILE: HOSTILE},
+        Manifests=[manifest],
+        Descriptor={"digest": HOSTILE},
+    )
+    with answering([hostile]) as host:
+        done = on_a_terminal("-H", host, *view, columns=columns)
+
+    assert done.returncode == 0
+    # Colours are ours, and the only thing that a terminal obeys.
+    text = re.sub(r"\x1b\[\d+m", "", done.stdout)
+    assert all(char.isprintable() or char == "\n" for char in text)
