@@ -30,6 +30,7 @@ import anyio
 import anyio.lowlevel
 import engines
 import hostile
+from anyio.abc import TaskStatus
 from hostile import Peer
 
 from docker_images import DockerClient, DockerImagesError, ImageSummary
@@ -128,14 +129,24 @@ def listens(path: Path) -> bool:
 
 
 async def restarting(
-    kind: str, path: Path, told: Callable[[], str], chance: random.Random, tally: Counter[str]
+    kind: str,
+    path: Path,
+    told: Callable[[], str],
+    chance: random.Random,
+    tally: Counter[str],
+    *,
+    task_status: TaskStatus[None],
 ) -> None:
-    """Keep an engine running that is killed every now and then."""
+    """Keep an engine running that is killed every now and then; started once it listens."""
     while True:
         process = start(kind, path, told(), chance.randrange(2**32))
         try:
-            while not listens(path):  # noqa: ASYNC110
+            while not listens(path):
+                if process.poll() is not None:
+                    raise RuntimeError(f"the engine {kind} ended with {process.returncode}")
                 await anyio.sleep(0.02)
+            if not tally[f"{kind}: killed"]:
+                task_status.started()
             await anyio.sleep(1 + chance.random() * 4)
         finally:
             stop(process)
@@ -154,8 +165,9 @@ async def agent(
     right: Callable[[list[ImageSummary]], bool],
     chance: random.Random,
     tally: Counter[str],
+    said: dict[str, str],
 ) -> None:
-    """Poll for ever; count what comes of it."""
+    """Poll for ever; count what comes of it, and keep what the last error of each kind said."""
     while True:
         try:
             with anyio.CancelScope() as scope:
@@ -165,10 +177,11 @@ async def agent(
                 tally[f"{name}: lists" if right(found) else f"{name}: WRONG LISTS"] += 1
             if scope.cancelled_caught:
                 tally[f"{name}: cancelled"] += 1
-        except DockerImagesError as error:
-            tally[f"{name}: {type(error).__name__}"] += 1
         except Exception as error:
-            tally[f"{name}: FOREIGN {type(error).__name__}: {error}"] += 1
+            foreign = "" if isinstance(error, DockerImagesError) else "FOREIGN "
+            kind = f"{name}: {foreign}{type(error).__name__}"
+            tally[kind] += 1
+            said[kind] = str(error)
         await anyio.sleep(chance.random() * 0.02)
 
 
@@ -190,11 +203,19 @@ def figures() -> dict[str, int]:
 
 
 async def soak(
-    seconds: float, host: str | None, seed: int, say: Callable[[str], None]
+    seconds: float,
+    host: str | None,
+    seed: int,
+    say: Callable[[str], None],
+    enough: Callable[[Counter[str]], bool] = lambda _: True,
 ) -> dict[str, Any]:
-    """Poll for some seconds; what was counted, and the figures before, during and after."""
+    """Poll for some seconds, and until that was enough; what was counted and said, and the figures.
+
+    The seconds begin when all engines listen.
+    """
     chance = random.Random(seed)
     tally: Counter[str] = Counter()
+    said: dict[str, str] = {}
     series: list[dict[str, int]] = []
     with tempfile.TemporaryDirectory(prefix="di-") as folder:
         before = figures()
@@ -214,14 +235,15 @@ async def soak(
                 rights["real"] = lambda found: sorted(image.id for image in found) == wanted
             clients = {name: DockerClient(f"unix://{path}") for name, path in paths.items()}
             for name, path in paths.items():
-                tasks.start_soon(restarting, name, path, told[name], chance, tally)
+                await tasks.start(restarting, name, path, told[name], chance, tally)
+            for name, client in clients.items():
                 for _ in range(AGENTS):
-                    tasks.start_soon(agent, name, clients[name], rights[name], chance, tally)
-            end = anyio.current_time() + seconds
-            while (left := end - anyio.current_time()) > 0:
-                await anyio.sleep(min(left, max(seconds / 20, 1)))
+                    tasks.start_soon(agent, name, client, rights[name], chance, tally, said)
+            begun = anyio.current_time()
+            while (past := anyio.current_time() - begun) < seconds or not enough(tally):
+                await anyio.sleep(min(max(seconds - past, 0.1), max(seconds / 20, 1)))
                 series.append(figures())
-                say(f"{seconds - max(left, 0):8.0f} s  {series[-1]}  {sum(tally.values())} polls")
+                say(f"{past:8.0f} s  {series[-1]}  {sum(tally.values())} polls")
             tasks.cancel_scope.cancel()
         for client in clients.values():
             await client.aclose()
@@ -231,12 +253,17 @@ async def soak(
         "during": series,
         "after": after,
         "tally": dict(sorted(tally.items())),
+        "said": said,
     }
 
 
 def bad(result: dict[str, Any]) -> list[str]:
     """What is wrong with a result."""
-    found = [name for name in result["tally"] if "WRONG" in name or "FOREIGN" in name]
+    found = [
+        f"{name}: {result['said'].get(name, '')}"
+        for name in result["tally"]
+        if "WRONG" in name or "FOREIGN" in name
+    ]
     before, after = result["before"], result["after"]
     return found + [
         f"{name} grew from {before[name]} to {after[name]}"
@@ -268,7 +295,9 @@ def main() -> None:
         result = anyio.run(
             soak, arguments.seconds, host, arguments.seed, print, backend=arguments.backend
         )
-    print(json.dumps({name: result[name] for name in ("before", "after", "tally")}, indent=2))
+    print(
+        json.dumps({name: result[name] for name in ("before", "after", "tally", "said")}, indent=2)
+    )
     if problems := bad(result):
         sys.exit(f"BAD: {problems}")
     print("nothing leaked, nothing was wrong")
