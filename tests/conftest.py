@@ -38,7 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of an engine in one worker, so that it starts once."""
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        wanted = {*getattr(item, "fixturenames", ()), *map(str, params.values())}
+        wanted = {*getattr(item, "fixturenames", ())}
+        wanted |= {str(value).removeprefix("real ") for value in params.values()}
         for name in (*engines.NAMES, *KINDS):
             if name in wanted:
                 item.add_marker(pytest.mark.xdist_group(engines.at_hand(KINDS.get(name, name))))

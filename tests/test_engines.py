@@ -30,6 +30,13 @@ def test_a_started_engine_keeps_images_where_the_table_says(live: engines.Live, 
     assert (driver in (info.get("DriverStatus") or ())) is engines.TABLE[name].containerd
 
 
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_the_tests_of_an_engine_share_a_worker(request: pytest.FixtureRequest, name: str) -> None:
+    if not request.config.getoption("loadgroup", default=False):
+        pytest.skip("the tests do not run with --dist loadgroup")
+    assert request.node.nodeid.endswith(f"@{engines.at_hand(name)}")
+
+
 STARTER = """
 import sys, time, engines
 from pathlib import Path
