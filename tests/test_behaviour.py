@@ -1,4 +1,4 @@
-"""The same behaviour against real Docker, real Podman and the embedded engine, on every loop.
+"""The same behaviour of real Docker, real Podman and the embedded engine, and on every loop.
 
 What is expected comes from the engine's own raw JSON, read by `http.client` and `json`.
 """
@@ -18,17 +18,31 @@ from docker_images.testing import FakeEngine, demo_images
 
 pytestmark = pytest.mark.anyio
 
-UVLOOP = ("asyncio", {"use_uvloop": True})
+LOOPS = {"asyncio": "asyncio", "uvloop": ("asyncio", {"use_uvloop": True}), "trio": "trio"}
+WAYS = [
+    ("asyncio", "dockerd"),
+    ("trio", "dockerd"),
+    ("uvloop", "podman"),
+    ("trio", "podman"),
+    ("uvloop", "fake docker 28.5 containerd"),
+    ("asyncio", "fake podman 4"),
+]
+"""On which loop each engine is asked: each one on its own, and each loop by a real engine."""
 
 
-@pytest.fixture(params=["asyncio", pytest.param(UVLOOP, id="uvloop"), "trio"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "host" in metafunc.fixturenames:
+        metafunc.parametrize(("anyio_backend", "host"), WAYS, indirect=True)
+
+
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    if request.param == UVLOOP:
+    if request.param == "uvloop":
         pytest.importorskip("uvloop")
-    return request.param
+    return LOOPS[request.param]
 
 
-@pytest.fixture(params=["dockerd", "podman", "fake docker 28.5 containerd", "fake podman 4"])
+@pytest.fixture
 def host(request: pytest.FixtureRequest) -> Iterator[str]:
     """Where an engine with images of every kind listens."""
     with ExitStack() as stack:

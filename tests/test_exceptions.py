@@ -9,9 +9,10 @@ import os
 import pickle
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import get_args
+from typing import Any, get_args
 
 import anyio
 import httptools.parser.errors
@@ -189,12 +190,20 @@ class Breaking(httpx.AsyncByteStream):
         raise self.error
 
 
+def raised() -> Iterator[Any]:
+    """Each class twice: alone and in a group, before the answer and in it, by turns."""
+    kinds = [kind for kind in EVERY if EVERY[kind]]
+    for number, kind in enumerate(kinds):
+        for grouped in (False, True):
+            late = (number % 2 == 0) == grouped
+            how = "in a group" if grouped else "alone"
+            when = "in the answer" if late else "before the answer"
+            yield pytest.param(kind, grouped, late, id=f"{kind.__name__}, {how}, {when}")
+
+
 @pytest.mark.anyio
-@pytest.mark.parametrize("late", [False, True], ids=["before the answer", "in the answer"])
-@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "in a group"])
-@pytest.mark.parametrize(
-    "kind", [kind for kind in EVERY if EVERY[kind]], ids=lambda kind: kind.__name__
-)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # the transport is the caller's own
+@pytest.mark.parametrize(("kind", "grouped", "late"), [*raised()])
 async def test_what_a_transport_raises_becomes_an_error_of_ours(
     kind: type[BaseException], grouped: bool, late: bool
 ) -> None:
