@@ -668,3 +668,22 @@ def test_the_version_is_that_of_the_installed_distribution(tmp_path: Path) -> No
     done = process("--version", env={**os.environ, "PYTHONPATH": path})
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "docker-images 9.8.7\n", "")
+
+
+IMPORTED = """
+import sys
+from docker_images.cli import main
+main(sys.argv[1:])
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_a_call_imports_only_what_it_needs(named: str) -> None:
+    command = [sys.executable, "-c", IMPORTED, "--jsonl", "--host", named]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    loaded = set(done.stderr.split())
+    ours = {name.removeprefix("docker_images.") for name in loaded}
+    assert "cli.forms" in ours
+    assert not ours & {"cli.views", "cli.table", "cli.doctor", "cli.check", "testing"}
+    assert not loaded & {"rich", "shtab", "trio", "uvloop"}

