@@ -1,52 +1,35 @@
-"""The client: one question, one answer, and the API version that both sides speak.
-
-Knows the order of things: what is asked, of whom, in which version, once more or not at all. What
-the parts mean is known elsewhere: `query` (arguments), `versions`, `responses`, `decode`,
-`normalise`, `failures`, and `transport`, which alone touches the network.
-"""
+"""The client: the arguments of a call, its deadline, and the life of what it uses."""
 
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from math import isfinite
-from time import perf_counter
+from collections.abc import Awaitable, Callable
+from math import inf, isfinite
+from threading import Lock
 from types import EllipsisType, TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
-from anyio.lowlevel import checkpoint
 
 from docker_images.address import Endpoint
 from docker_images.endpoint.hosts import check_arguments, check_host, resolve_endpoint
 from docker_images.engine.engine import Engine
 from docker_images.engine.responses import EngineInfo
 from docker_images.engine.versions import ApiVersion, Pin, pin_in
-from docker_images.errors import DockerImagesError, EngineTimeoutError, ResponseFormatError
-from docker_images.images.decode import ImageDecoder
 from docker_images.images.models import ImageSummary
-from docker_images.images.normalise import normalise
-from docker_images.images.order import OrderedImages
 from docker_images.query import (
     FiltersArgument,
     LabelArgument,
-    Query,
     ReferenceArgument,
     UntilArgument,
     build_query,
 )
-from docker_images.text import printable
-from docker_images.transport.deadline import Turns, stage, time_limit
-from docker_images.transport.failures import FOREIGN, translate
-from docker_images.transport.pool import MAX_RESPONSE_BYTES, body_of, close, transport_to
+from docker_images.transport import CallersTransport, transport_to
+from docker_images.transport.deadline import TimeLimitError, stage, time_limit
+from docker_images.transport.failures import timed_out
+from docker_images.transport.pool import MAX_RESPONSE_BYTES
+from docker_images.transport.threads import in_thread
 
 __all__ = ["DockerClient"]
-
-# The event loop gets its turn after this time and the step that is under way, of a millisecond or
-# so, while a list is decoded.
-BUDGET = 0.0005  # seconds
-# Calls at once; the others wait for their turn. Each takes a connection, and a process may often
-# open no more than 1024 files, on macOS 256.
-MAX_CALLS = 100
 
 _log = logging.getLogger("docker_images")
 
@@ -66,8 +49,10 @@ class DockerClient:
     time, and used in several event loops, one after the other or at once.
 
     `api_version` pins the API version, as `DOCKER_API_VERSION` does: it is asked for as it is and
-    never negotiated. `timeout` is the time for a whole call in seconds, None for no limit.
-    `max_response_bytes` bounds the body of an answer. `transport` replaces ours: requests go to
+    never negotiated. `timeout` is the time for a whole call in seconds, None for no limit;
+    `connect_timeout` is the time for a new connection (TCP, TLS and a proxy; over ssh until the
+    first byte comes). `max_response_bytes` bounds the body of an answer. `transport` replaces ours:
+    an object with httpx's `async def handle_async_request(request)`. Requests go to
     `http://docker/…`, and closing it stays with the caller.
 
     Raises `TypeError` or `ValueError` for arguments that cannot be right.
@@ -80,6 +65,7 @@ class DockerClient:
         context: str | None = None,
         api_version: str | ApiVersion | None = None,
         timeout: float | None = 60.0,
+        connect_timeout: float | None = 10.0,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -88,8 +74,8 @@ class DockerClient:
             check_host(host)
         if transport is not None and (host is not None or context is not None):
             raise ValueError("transport already leads to an engine; leave out host and context")
-        if transport is not None and not isinstance(transport, httpx.AsyncBaseTransport):
-            raise TypeError(f"transport must be an httpx.AsyncBaseTransport, not {transport!r}")
+        if transport is not None and not hasattr(transport, "handle_async_request"):
+            raise TypeError(f"transport must have handle_async_request, as httpx's: {transport!r}")
         if isinstance(max_response_bytes, bool) or not isinstance(max_response_bytes, int):
             raise TypeError(f"max_response_bytes must be an int, not {max_response_bytes!r}")
         if max_response_bytes <= 0:
@@ -101,10 +87,11 @@ class DockerClient:
         self._host, self._context = host, context
         self._pin = Pin(api_version, "api_version=") if api_version else None
         self._timeout = _seconds(timeout)
+        self._connect_timeout = _seconds(connect_timeout, "connect_timeout")
         self._max_response_bytes = max_response_bytes
         self._transport = transport
-        self._engines: list[Engine] = []  # the first counts, where several threads find one at once
-        self._turns = Turns(MAX_CALLS)
+        self._engine: Engine | None = None  # found at first use
+        self._finding = Lock()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -121,33 +108,54 @@ class DockerClient:
     async def aclose(self) -> None:
         """Close the connections. Calls that are under way may end; a new one is a `RuntimeError`.
 
-        Closing twice does no harm. A transport of the caller's stays open.
+        Connections that belong to other event loops close at the next call there, with the loop, or
+        with the client. Closing twice does no harm. A transport of the caller's stays open.
         """
         self._closed = True
-        if self._engines and self._transport is None:
-            await self._engines[0].transport.aclose()
+        if self._engine is not None:
+            await self._engine.transport.aclose()
+
+    def __repr__(self) -> str:
+        known = self._engine.endpoint.host if self._engine is not None else self._host
+        host = f"host={known!r}" if known else f"context={self._context!r}"
+        if not known and not self._context:
+            host = "engine not looked up yet" if self._transport is None else "transport=…"
+        return f"<DockerClient {host}, {'closed' if self._closed else 'open'}>"
 
     @property
     def endpoint(self) -> Endpoint:
-        """The engine's address and where it came from. Raises `EndpointError` if there is none."""
-        return self._find().endpoint
+        """The engine's address and where it came from. Raises `EndpointError` if there is none.
+
+        Before the first call it is looked up where it is asked for: docker's configuration is read
+        in place, in an event loop too. The calls themselves read it in a thread.
+        """
+        if self._engine is None:
+            self._set(self._resolve())
+        assert self._engine is not None
+        return self._engine.endpoint
 
     @property
     def api_version(self) -> ApiVersion | None:
         """The API version in use, pinned or negotiated; None until an answer has told it."""
-        if not self._engines:
+        engine = self._engine
+        if engine is None:
             return self._pin.version if self._pin else None
-        engine = self._engines[0]
         if engine.pin is not None:
             return engine.pin.version
         return engine.version if engine.newest else None
 
-    async def ping(self) -> EngineInfo:
+    @property
+    def engine(self) -> EngineInfo | None:
+        """Who gave the last answer; None before one."""
+        return self._engine.info if self._engine is not None else None
+
+    async def ping(self, *, timeout: float | EllipsisType | None = ...) -> EngineInfo:
         """Ask who is there: name, version, newest API version and operating system.
 
-        Raises what `list_images` raises for an engine that cannot be reached or refuses.
+        `timeout` as in `list_images`. Raises what `list_images` raises for an engine that cannot be
+        reached or refuses.
         """
-        return await self._within(..., self._find().ping)
+        return await self._within(timeout, Engine.ping)
 
     async def list_images(
         self,
@@ -208,127 +216,74 @@ class DockerClient:
             manifests=manifests,
             identity=identity,
         )
-        return await self._within(timeout, self._list, query)
+        return await self._within(timeout, Engine.list, query)
 
     async def _within(
         self,
         timeout: float | EllipsisType | None,
-        call: Callable[P, Awaitable[T]],
+        call: Callable[Concatenate[Engine, P], Awaitable[T]],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Make a call under its deadline."""
         if self._closed:
+            await self.aclose()  # what belongs to this event loop
             raise RuntimeError("this client is closed; make another one")
         seconds = self._timeout if timeout is ... else _seconds(timeout)
-        stage.set("waiting for its turn")
         try:
             with time_limit(seconds):
-                await self._turns.take()
-                try:
-                    return await call(*args, **kwargs)
-                finally:
-                    self._turns.give_back()
-        except DockerImagesError:
-            raise
-        except TimeoutError:  # of the limit: others are DockerImagesErrors by now
-            if seconds is None:
-                raise
-        doubt = "Is the engine overloaded or hung?"
-        if self.endpoint.kind == "ssh":
-            from docker_images.transport.ssh import by_hand  # 40 ms that most users need not pay
+                return await call(self._engine or await self._find(), *args, **kwargs)
+        except TimeLimitError as limit:
+            passed = TimeLimitError(limit.seconds, limit.argument)  # no traceback, so no cycle
+        endpoint = self._engine.endpoint if self._engine is not None else None
+        raise timed_out(passed, endpoint)
 
-            doubt = f"Does {by_hand(self.endpoint)!r} answer?"
-        raise EngineTimeoutError(
-            f"{self.endpoint} took longer than {seconds:g} s; the call was {stage.get()}. "
-            f"{doubt} timeout= gives it more time",
-            endpoint=self.endpoint,
-            stage=stage.get(),
-            seconds=seconds,
+    async def _find(self) -> Engine:
+        stage.set("reading docker's configuration")
+        if self._transport is not None:
+            return self._set(self._resolve())
+        return self._set(await in_thread(_look_around, self._host, self._context))
+
+    def _resolve(self) -> Endpoint:
+        if self._transport is None:
+            return _look_around(self._host, self._context)
+        return Endpoint(
+            kind="tcp", host="http://docker", source="transport=", hostname="docker", port=80
         )
 
-    async def _list(self, query: Query) -> list[ImageSummary]:
-        engine = self._find()
-        response, version = await engine.ask(query.params, query.options)
-        body = body_of(response)
-        try:
-            images = await self._read(body, query)
-        except DockerImagesError:
-            raise
-        except FOREIGN as error:
-            raise translate(error, self.endpoint) from error
-        except ValueError as error:
-            compressed = "content-encoding" in response.headers
-            reason = "it is compressed, and nobody asked for that" if compressed else str(error)
-            raise ResponseFormatError(
-                f"{self.endpoint} answered with a list that cannot be read: {printable(reason)}",
-                endpoint=self.endpoint,
-            ) from error
-        finally:
-            await close(response, body)
-        if query.options:
-            engine.check_store(response, version, query.options, images)
-        return images
-
-    async def _read(self, body: AsyncIterator[bytes], query: Query) -> list[ImageSummary]:
-        """Decode, normalise, select and order while the bytes arrive.
-
-        Raises `ValueError` for what is no list of images, and what the transport raises.
-        """
-        decoder, images, received = ImageDecoder(), OrderedImages(), 0
-        shared_size = "shared_size" in query.options
-
-        def take(slice_: list[ImageSummary]) -> None:
-            normalise(slice_, shared_size=shared_size)
-            images.add(query.select(slice_))
-
-        turn = perf_counter() + BUDGET
-        async for data in body:
-            received += len(data)
-            if received > self._max_response_bytes:
-                raise ValueError(f"it is longer than max_response_bytes={self._max_response_bytes}")
-            decoder.feed(data)
-            # Also where no slice is ready: bytes without end must not hold up the event loop.
-            while (slice_ := decoder.step()) or perf_counter() > turn:
-                take(slice_)
-                if perf_counter() > turn:
-                    await checkpoint()
-                    turn = perf_counter() + BUDGET
-        take(decoder.finish())
-        for _ in images.settle():
-            if perf_counter() > turn:
-                await checkpoint()
-                turn = perf_counter() + BUDGET
-        return images.result
-
-    def _find(self) -> Engine:
-        """The engine that is asked, found at first use."""
-        if not self._engines:
-            self._engines.append(self._look_for_it())
-        return self._engines[0]
-
-    def _look_for_it(self) -> Engine:
-        pin = self._pin or pin_in(os.environ)
-        if self._transport is not None:
-            endpoint = Endpoint(
-                kind="tcp",
-                host="http://docker",
-                source="transport=",
-                hostname="docker",
-                port=80,
-            )
-            return Engine(endpoint, self._transport, pin)
-        endpoint = resolve_endpoint(host=self._host, context=self._context)
-        for warning in endpoint.warnings:
-            _log.warning("%s", warning)
-        return Engine(endpoint, transport_to(endpoint, self._max_response_bytes), pin)
+    def _set(self, endpoint: Endpoint) -> Engine:
+        """The engine that is asked from now on: the first one, where threads find one together."""
+        with self._finding:
+            if self._engine is None:
+                transport = (
+                    transport_to(endpoint, self._max_response_bytes)
+                    if self._transport is None
+                    else CallersTransport(endpoint, self._transport)
+                )
+                for warning in endpoint.warnings:
+                    _log.warning("%s", warning)
+                self._engine = Engine(
+                    transport,
+                    self._pin or pin_in(os.environ),
+                    connect_timeout=self._connect_timeout,
+                    max_response_bytes=self._max_response_bytes,
+                )
+            return self._engine
 
 
-def _seconds(timeout: float | EllipsisType | None) -> float | None:
+def _look_around(host: str | None, context: str | None) -> Endpoint:
+    return resolve_endpoint(host=host, context=context)
+
+
+def _seconds(timeout: float | EllipsisType | None, argument: str = "timeout") -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not (isfinite(timeout) and timeout > 0):
-        raise ValueError(f"timeout must be positive and finite, not {timeout}; None: no limit")
-    return timeout
+        raise TypeError(f"{argument} must be a number of seconds or None, not {timeout!r}")
+    try:
+        seconds = float(timeout)
+    except OverflowError:
+        seconds = inf
+    if not (isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{argument} must be positive and finite, not {timeout}; None: no limit")
+    return seconds

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint
 from hostile import OLD, Peer, answer, descriptors, ids, images, serving, until
 
 from docker_images import DockerClient
-from docker_images.client import MAX_CALLS
+from docker_images.transport.pool import MAX_CALLS
 
 ROUNDS = int(os.environ.get("DOCKER_IMAGES_CUTS", "60"))
 

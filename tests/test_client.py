@@ -159,7 +159,7 @@ async def test_httpx_itself_can_be_the_transport() -> None:
 @pytest.mark.asyncio
 async def test_ours_is_an_ordinary_httpx_transport() -> None:
     from docker_images import resolve_endpoint
-    from docker_images.transport.pool import EngineTransport
+    from docker_images.transport import EngineTransport
 
     with FakeEngine(MANY) as engine:
         transport = EngineTransport(resolve_endpoint(host=engine.host))
@@ -197,7 +197,7 @@ async def test_an_answer_of_our_transport_is_whole_whatever_is_asked_of_it_first
     first: str,
 ) -> None:
     from docker_images import resolve_endpoint
-    from docker_images.transport.pool import EngineTransport
+    from docker_images.transport import EngineTransport
 
     with FakeEngine(MANY) as engine:
         transport = EngineTransport(resolve_endpoint(host=engine.host))

@@ -94,45 +94,10 @@ def test_a_stream_serves_one_event_loop_after_the_other(run: Run) -> None:
         for each in [run, *(param.values[0] for param in ALL), run]:
 
             async def main() -> None:
-                assert not stream.is_elsewhere()
                 assert not stream.is_stale()
                 await answered(stream, peer, b"here")
 
             each(main)  # type: ignore[operator]
-
-
-def test_a_stream_of_a_loop_that_may_still_run_is_elsewhere() -> None:
-    async def there() -> None:
-        await answered(stream, peer, b"there")
-
-    async def here() -> None:
-        assert stream.is_elsewhere()
-
-    with pair() as (stream, peer):
-        loop = asyncio.new_event_loop()
-        loop.run_until_complete(there())
-        asyncio.run(here())
-        trio.run(here)
-        loop.close()
-
-
-@pytest.mark.parametrize("then", ["nothing", "bytes", "the end"])
-def test_asyncio_watches_on_between_waits_but_not_what_nobody_reads(then: str) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        with pair() as (stream, peer):
-            await answered(stream, peer, b"one")
-            if then == "bytes":
-                peer.sendall(b"unasked")
-            elif then == "the end":
-                peer.close()
-            await anyio.sleep(0.01)
-            await turns()
-            assert stream.is_stale() == (then != "nothing")
-            # This tells whether there was one; uvloop's does not tell.
-            assert loop.remove_reader(stream._socket.fileno()) == (then == "nothing")
-
-    asyncio.run(main())
 
 
 def closed(stream: SocketStream) -> None:

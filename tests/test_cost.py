@@ -133,7 +133,7 @@ SYSTEM_CALLS |= {"connect_ex", "setsockopt", "getsockopt", "setblocking", "shutd
 READS = ("recv", "recv_into")
 
 
-@pytest.mark.parametrize(("backend", "most"), [("asyncio", 220), ("trio", 285)])
+@pytest.mark.parametrize(("backend", "most"), [("asyncio", 343), ("trio", 358)])
 def test_a_call_for_one_image_makes_few_function_calls(backend: str, most: int) -> None:
     functions, _ = profiled(backend)
     assert 50 < functions <= most

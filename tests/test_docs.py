@@ -16,12 +16,11 @@ import pytest
 
 import docker_images
 from docker_images import DockerClient
-from docker_images.client import MAX_CALLS
 from docker_images.engine.engine import MAX_ERROR_BODY
 from docker_images.engine.versions import NEEDS, NEWEST, OLDEST
 from docker_images.testing import FakeEngine, image
 from docker_images.transport.http1 import MAX_HEAD
-from docker_images.transport.pool import MAX_IDLE, MAX_RESPONSE_BYTES
+from docker_images.transport.pool import MAX_CALLS, MAX_IDLE, MAX_RESPONSE_BYTES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

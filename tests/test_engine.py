@@ -348,14 +348,28 @@ async def test_the_header_of_ping_spares_asking_for_the_version() -> None:
     assert router.calls.call_count == 3
 
 
-async def test_an_engine_that_never_tells_its_version_is_an_error_where_it_refuses_ours() -> None:
+async def test_an_engine_that_tells_its_version_in_a_refusal_only_is_asked_in_that() -> None:
     router = respx.Router(base_url="http://docker")
     too_new = "client version 1.55 is too new. Maximum supported API version is 1.41"
     router.get("/v1.55/images/json").mock(return_value=message(400, too_new))
     router.get("/_ping").mock(return_value=httpx.Response(403))
     router.get("/version").mock(return_value=httpx.Response(403))
+    listed = router.get("/v1.41/images/json").mock(return_value=httpx.Response(200, json=[]))
     async with client_of(router) as client:
-        with pytest.raises(ApiVersionError, match=r"Maximum supported API version is 1\.41"):
+        assert await client.list_images() == []
+        assert await client.list_images() == []
+        assert client.api_version == ApiVersion(1, 41)
+    assert (listed.call_count, router.calls.call_count) == (2, 5)
+
+
+async def test_an_engine_that_never_tells_its_version_is_an_error_where_it_refuses_ours() -> None:
+    router = respx.Router(base_url="http://docker")
+    too_new = "client version 1.55 is too new"
+    router.get("/v1.55/images/json").mock(return_value=message(400, too_new))
+    router.get("/_ping").mock(return_value=httpx.Response(403))
+    router.get("/version").mock(return_value=httpx.Response(403))
+    async with client_of(router) as client:
+        with pytest.raises(ApiVersionError, match=r"1\.55 is too new"):
             await client.list_images()
 
 

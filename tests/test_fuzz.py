@@ -152,9 +152,6 @@ class Script:
             raise anyio.EndOfStream
         return self.parts.pop(0)
 
-    def is_elsewhere(self) -> bool:
-        return False
-
     def is_stale(self) -> bool:
         return False
 

@@ -48,9 +48,6 @@ class Script:
             self.pieces.insert(0, piece[max_bytes:])
         return piece[:max_bytes]
 
-    def is_elsewhere(self) -> bool:
-        return False
-
     def is_stale(self) -> bool:
         return bool(self.pieces)
 

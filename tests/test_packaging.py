@@ -88,7 +88,7 @@ def test_httpx_is_known_in_few_modules() -> None:
         "engine/engine.py",
         "engine/request.py",
         "transport/failures.py",
-        "transport/pool.py",
+        "transport/__init__.py",
         "transport/tunnel.py",
     }
 
@@ -116,7 +116,14 @@ def test_only_the_way_to_the_network_is_async() -> None:
             for node in ast.walk(ast.parse(module.read_text()))
         )
     }
-    network = ("client.py", "engine/engine.py", "transport/", "cli/", "testing/")
+    network = (
+        "client.py",
+        "engine/engine.py",
+        "engine/reading.py",
+        "transport/",
+        "cli/",
+        "testing/",
+    )
     assert {name for name in asynchronous if not name.startswith(network)} == set()
 
 

@@ -37,7 +37,8 @@ from docker_images import (
     ResponseFormatError,
 )
 from docker_images.endpoint.hosts import resolve_endpoint
-from docker_images.transport.pool import MAX_IDLE, EngineTransport
+from docker_images.transport import EngineTransport
+from docker_images.transport.pool import MAX_IDLE
 
 pytestmark = pytest.mark.anyio
 

@@ -29,8 +29,8 @@ from docker_images.errors import (
     EngineTimeoutError,
 )
 from docker_images.text import printable
+from docker_images.transport import transport_to
 from docker_images.transport.failures import OTHERS
-from docker_images.transport.pool import transport_to
 
 __all__ = ["Mark", "Tell", "arguments", "examine", "run"]
 
@@ -126,7 +126,7 @@ async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:
     transport = transport_to(endpoint)
     try:
         with anyio.move_on_after(timeout):
-            return await Engine(endpoint, transport, None).oldest()
+            return await Engine(transport).oldest()
     except DockerImagesError:
         pass  # the newest is known without it
     finally:

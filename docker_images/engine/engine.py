@@ -7,7 +7,6 @@ ask once more, and when an engine would ignore what is asked. What each version 
 
 import logging
 from collections.abc import Collection
-from functools import partial
 
 import anyio
 import httpx
@@ -15,11 +14,13 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from docker_images.address import Endpoint
+from docker_images.engine.reading import read_images
 from docker_images.engine.request import build_request, origin
 from docker_images.engine.responses import (
     EngineInfo,
     engine_info,
     error_message,
+    is_passing,
     is_podman,
     read_version,
     refusal,
@@ -35,6 +36,7 @@ from docker_images.engine.versions import (
     agree,
     first_missing,
     is_refusal,
+    newest_in,
     shows_store,
     spoken,
 )
@@ -42,18 +44,26 @@ from docker_images.errors import (
     ApiVersionError,
     DockerImagesError,
     EngineResponseError,
+    ResponseFormatError,
     UnsupportedByEngineError,
 )
 from docker_images.images.models import ImageSummary
-from docker_images.transport.deadline import PerLoop
-from docker_images.transport.failures import FOREIGN, translate
-from docker_images.transport.pool import body_of, close, headers_of
+from docker_images.query import Query
+from docker_images.text import printable
+from docker_images.transport import EngineTransport, body_of
+from docker_images.transport.deadline import stage
+from docker_images.transport.pool import MAX_RESPONSE_BYTES
 
 __all__ = ["Engine"]
 
 MAX_ERROR_BODY = 64 * 1024
+# So long first calls wait for the answer to one of them before another one asks.
+PATIENCE = 2.0  # seconds
 
 _log = logging.getLogger("docker_images")
+
+
+Images = list[ImageSummary]
 
 
 class _Component(msgspec.Struct):
@@ -72,53 +82,81 @@ class Engine:
     """Where an engine is, and what its answers have taught."""
 
     def __init__(
-        self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport, pin: Pin | None
+        self,
+        transport: EngineTransport,
+        pin: Pin | None = None,
+        *,
+        connect_timeout: float | None = 10.0,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
-        self.endpoint = endpoint
+        self.endpoint: Endpoint = transport.endpoint
         self.transport = transport
         self.pin = pin
         self.version: ApiVersion | None = None
         """The version to ask in next; None until there was an answer."""
-        self.newest: tuple[bytes, ApiVersion] | None = None
-        """The newest version of the engine, as it stood in an answer, and what that means."""
-        self._at = str(endpoint)
-        self._negotiating = PerLoop(partial(anyio.Lock, fast_acquire=True))
-        self._origin = origin(endpoint)
+        self.newest: ApiVersion | None = None
+        """The newest version of the engine, if it has told."""
+        self._told = b""  # how it told, so that the same need not be read again
+        self._last: httpx.Headers | None = None
+        self._at = str(self.endpoint)
+        self._origin = origin(self.endpoint)
+        self._connect_timeout = connect_timeout
+        self._max_response_bytes = max_response_bytes
 
-    async def ask(
-        self, params: str, options: Collection[str]
-    ) -> tuple[httpx.Response, ApiVersion | None]:
-        """The answer to `GET /images/json?params`, and, where there are options, its version.
+    @property
+    def info(self) -> EngineInfo | None:
+        """Who gave the last answer; None before one."""
+        return None if self._last is None else engine_info(self._last)
 
-        It is a 200 that honours all options; anything else is an error. The body is not read yet,
-        and the caller closes the response.
-        """
-        if self.pin is not None:
-            return await self._ask_pinned(self.pin, params, options)
-        if self.version is None:
-            # One call leads, the others wait for the head of its answer. A leader that fails or is
-            # cancelled hands over to the next.
-            async with self._negotiating.get():
-                if self.version is None:
-                    return await self._ask(NEWEST, params, options)
-        version = self.version
-        if options and first_missing(options, version):
-            version = NEWEST  # the engine may have been upgraded
-        return await self._ask(version, params, options)
+    async def list(self, query: Query) -> Images:
+        """The answer to a question; the engine honours all of it, or it is an error."""
+        try:
+            return await self._list(query)
+        except EngineResponseError as error:
+            if not is_passing(error.status, error.message):
+                raise
+        _log.info("%s lost an image while it made the list; asking once more", self._at)
+        return await self._list(query)
+
+    async def _list(self, query: Query) -> Images:
+        response, version = await self._ask(query.params, query.options)
+        body = body_of(response)
+        try:
+            images = await read_images(body, query, self._max_response_bytes)
+        except ValueError as error:
+            if isinstance(error, DockerImagesError):
+                raise
+            compressed = "content-encoding" in response.headers
+            reason = "it is compressed, and nobody asked for that" if compressed else str(error)
+            raise ResponseFormatError(
+                f"{self._at} answered with a list that cannot be read: {printable(reason)}",
+                endpoint=self.endpoint,
+            ) from error
+        finally:
+            await body.aclose()
+        if query.options:
+            self._check_store(response, version, query.options, images)
+        return images
 
     async def ping(self) -> EngineInfo:
         """Who answers `GET /_ping`."""
         response = await self._get("/_ping")
-        try:
-            if response.status_code != 200:
-                raise await self._refusal(response)
-        finally:
-            await response.aclose()
+        if response.status_code != 200:
+            raise await self._refusal(response)
+        await body_of(response).aclose()
         info = engine_info(response.headers)
+        if self._learn(response) is None and self.newest is None:
+            await self._look_up("/version")
         if info.api_version is None:
-            theirs, _ = await self._look_up("/version")
-            info = msgspec.structs.replace(info, api_version=theirs)
+            info = msgspec.structs.replace(info, api_version=self.newest)
         return info
+
+    async def open(self, path: str, params: str = "") -> httpx.Response:
+        """The answer to `GET path?params`, whatever it is, for a stream that takes no turn.
+
+        The caller closes it, by the `aclose` of its `body_of`.
+        """
+        return await self._get(path, params, takes_turn=False)
 
     async def oldest(self) -> ApiVersion | None:
         """The oldest version the engine speaks, from `GET /version`; None where it does not say."""
@@ -129,12 +167,54 @@ class Engine:
         except (ValueError, RecursionError):
             return None
 
+    async def _ask(
+        self, params: str, options: Collection[str]
+    ) -> tuple[httpx.Response, ApiVersion | None]:
+        """The answer to `GET /images/json?params`, and, where there are options, its version.
+
+        It is a 200 that honours all options; anything else is an error. The body is not read yet,
+        and the caller closes the response.
+        """
+        if self.pin is not None:
+            return await self._ask_pinned(self.pin, params, options)
+        version = self.version
+        if version is None:
+            return await self._ask_first(params, options)
+        if options and first_missing(options, version):
+            version = NEWEST  # the engine may have been upgraded
+        return await self._ask_in(version, params, options)
+
+    async def _ask_first(
+        self, params: str, options: Collection[str]
+    ) -> tuple[httpx.Response, ApiVersion | None]:
+        """One call leads, the others wait for the head of its answer.
+
+        Where it fails or is cancelled, the next one leads; also where it takes too long, as the
+        engine may never answer.
+        """
+        pool = self.transport.pool
+        stage.set("waiting for its turn, until another call has found out the API version")
+        while self.version is None and (leading := pool.leading) is not None:
+            with anyio.move_on_after(PATIENCE):
+                await leading.wait()
+            if pool.leading is leading:
+                break
+        if self.version is not None:
+            return await self._ask(params, options)
+        mine = pool.leading = anyio.Event()
+        try:
+            return await self._ask_in(NEWEST, params, options)
+        finally:
+            if pool.leading is mine:
+                pool.leading = None
+            mine.set()
+
     async def _ask_pinned(
         self, pin: Pin, params: str, options: Collection[str]
     ) -> tuple[httpx.Response, ApiVersion | None]:
         if option := first_missing(options, pin.version):
             raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
-        response, theirs = await self._list(pin.version, params)
+        response, theirs = await self._get_list(pin.version, params)
         try:
             if response.status_code == 400:
                 message = await self._message(response)
@@ -147,22 +227,21 @@ class Engine:
                 raise refusal(400, message, self.endpoint)
             return response, await self._check(response, theirs, pin.version, options)
         except BaseException:
-            await response.aclose()
+            await body_of(response).aclose()
             raise
 
-    async def _ask(
+    async def _ask_in(
         self, version: ApiVersion, params: str, options: Collection[str]
     ) -> tuple[httpx.Response, ApiVersion | None]:
-        response, theirs = await self._list(version, params)
+        response, theirs = await self._get_list(version, params)
         try:
             if response.status_code == 400:
                 version = await self._other_version(response, theirs, version, options)
                 self.version = version
-                await response.aclose()
-                response, theirs = await self._list(version, params)
+                response, theirs = await self._get_list(version, params)
             return response, await self._check(response, theirs, version, options)
         except BaseException:
-            await response.aclose()
+            await body_of(response).aclose()
             raise
 
     async def _other_version(
@@ -179,6 +258,8 @@ class Engine:
         message = await self._message(response)
         if theirs is None and is_refusal(message):
             theirs, _ = await self._look_up("/_ping", "/version")
+            if theirs is None and (theirs := newest_in(message)):
+                self._know(theirs)
         version = agree(theirs) if theirs else asked
         if version is None or (version == asked and is_refusal(message)):
             raise self._nothing_in_common(theirs, message)
@@ -215,12 +296,12 @@ class Engine:
                 raise self._unsupported(option, f"API {version}", response)
         return version
 
-    def check_store(
+    def _check_store(
         self,
         response: httpx.Response,
         version: ApiVersion | None,
         options: Collection[str],
-        images: list[ImageSummary],
+        images: Images,
     ) -> None:
         """Refuse a list that was to have manifests, but comes from a store that ignores them."""
         option = next((option for option in options if option in NEED_CONTAINERD), None)
@@ -231,47 +312,56 @@ class Engine:
                 option, "another image store", response, "the containerd image store"
             )
 
-    async def _list(
+    async def _get_list(
         self, version: ApiVersion, params: str
     ) -> tuple[httpx.Response, ApiVersion | None]:
         """Ask once; the answer, and the newest version of the engine if it tells."""
         response = await self._get(f"/v{version}/images/json", params)
-        told = told_version(headers_of(response))
-        if self.newest is not None and told == self.newest[0]:
-            return response, self.newest[1]
-        theirs = read_version(told)
-        if theirs is not None:
-            was = self.newest[1] if self.newest else "not asked"
-            _log.info("%s speaks API %s; so far: %s", self._at, theirs, was)
-            self.newest, self.version = (told, theirs), agree(theirs)
-        elif self.version is None and response.status_code == 200:
+        theirs = self._learn(response)
+        if theirs is None and self.version is None and response.status_code == 200:
             self.version = version  # it works, though nobody says why
         return response, theirs
 
-    async def _get(self, path: str, params: str = "") -> httpx.Response:
-        request = build_request(self._origin, path, params, self.endpoint.headers)
-        try:
-            return await self.transport.handle_async_request(request)
-        except DockerImagesError:
-            raise
-        except FOREIGN as error:
-            raise translate(error, self.endpoint) from error
+    def _learn(self, response: httpx.Response) -> ApiVersion | None:
+        """Take note of who answered; the newest version of the engine, if the answer tells."""
+        self._last = response.headers
+        told = told_version(response.headers.raw)
+        if told and told == self._told:
+            return self.newest
+        theirs = read_version(told)
+        if theirs is not None:
+            self._told = told
+            self._know(theirs)
+        return theirs
+
+    def _know(self, newest: ApiVersion) -> None:
+        if newest != self.newest:
+            _log.info("%s speaks API %s; so far: %s", self._at, newest, self.newest or "not asked")
+        self.newest, self.version = newest, agree(newest)
+
+    async def _get(self, path: str, params: str = "", *, takes_turn: bool = True) -> httpx.Response:
+        request = build_request(
+            self._origin, path, params, self.endpoint.headers, self._connect_timeout, takes_turn
+        )
+        return await self.transport.handle_async_request(request)
 
     async def _look_up(self, *paths: str) -> tuple[ApiVersion | None, bool]:
         """The engine's newest version, and whether it is Podman, from the first path that tells."""
         for path in paths:
-            response = await self._get(path)
+            response = await self._get(path, takes_turn=False)  # its call may have one
             body = await self._drain(response)
             if response.status_code != 200:
                 continue
-            if theirs := read_version(told_version(headers_of(response))):
+            if theirs := self._learn(response):
                 return theirs, is_podman(response.headers)
             try:
                 answer = msgspec.json.decode(body, type=_Version)
                 names = [component.name for component in answer.components or ()]
-                return ApiVersion.parse(answer.api_version), "Podman Engine" in names
+                theirs = ApiVersion.parse(answer.api_version)
             except (ValueError, RecursionError):
                 continue
+            self._know(theirs)
+            return theirs, "Podman Engine" in names
         return None, False
 
     async def _refusal(self, response: httpx.Response) -> EngineResponseError:
@@ -290,12 +380,8 @@ class Engine:
                 if len(said) > MAX_ERROR_BODY:
                     break
                 await checkpoint()  # the transport waits only when it must
-        except DockerImagesError:
-            raise
-        except FOREIGN as error:
-            raise translate(error, self.endpoint) from error
         finally:
-            await close(response, body)
+            await body.aclose()
         return said
 
     def _nothing_in_common(self, theirs: ApiVersion | None, message: str) -> ApiVersionError:

@@ -23,10 +23,16 @@ def origin(endpoint: Endpoint) -> str:
 # the engines of a fleet are all asked the same.
 @lru_cache(maxsize=128)
 def build_request(
-    origin: str, path: str, params: str = "", headers: tuple[tuple[str, str], ...] = ()
+    origin: str,
+    path: str,
+    params: str = "",
+    headers: tuple[tuple[str, str], ...] = (),
+    connect_timeout: float | None = None,
+    takes_turn: bool = True,
 ) -> httpx.Request:
     """`GET path?params` with the user's own headers; not to be changed, it is shared.
 
+    What takes no turn need not wait until fewer than 100 requests are under way.
     Raises `EndpointError` for what cannot be sent.
     """
     fields = {"Accept-Encoding": "identity", "User-Agent": "docker-images"}
@@ -37,7 +43,8 @@ def build_request(
             raise EndpointError(f"HttpHeaders of config.json: the value of {name} cannot be sent")
         fields[name] = value
     url = f"{origin}{path}?{params}" if params else f"{origin}{path}"
+    extensions = {"timeout": {"connect": connect_timeout}, "turn": takes_turn}
     try:
-        return httpx.Request("GET", url, headers=fields)
+        return httpx.Request("GET", url, headers=fields, extensions=extensions)
     except (httpx.InvalidURL, UnicodeError) as error:
         raise EndpointError(f"{origin} is no address: {error}") from error

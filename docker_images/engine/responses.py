@@ -17,6 +17,7 @@ __all__ = [
     "EngineInfo",
     "engine_info",
     "error_message",
+    "is_passing",
     "is_podman",
     "read_version",
     "refusal",
@@ -109,6 +110,15 @@ def refusal(status: int, message: str, endpoint: Endpoint) -> EngineResponseErro
     said = f"{endpoint} answered {status}" + (f": {message}" if message else " without a word")
     text = said + _next_step(status, message)
     return EngineResponseError(text, endpoint=endpoint, status=status, message=message)
+
+
+def is_passing(status: int, message: str) -> bool:
+    """Whether a list failed because an image was removed while it was made.
+
+    Docker 28.5 with the containerd store, and Podman 6.
+    """
+    gone = r"content digest \S+: not found|locating image with ID"
+    return status in (404, 500) and re.search(gone, message) is not None
 
 
 def _next_step(status: int, message: str) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "agree",
     "first_missing",
     "is_refusal",
+    "newest_in",
     "pin_in",
     "shows_store",
     "spoken",
@@ -112,3 +113,12 @@ _REFUSAL = r"client (version \S+ is too (new|old)|is newer than server)"
 def is_refusal(message: str) -> bool:
     """Whether an engine's 400 is about the version, and not about the question."""
     return re.search(_REFUSAL, message) is not None
+
+
+def newest_in(message: str) -> ApiVersion | None:
+    """The engine's newest version, as its refusal of a newer one names it."""
+    found = re.search(r"[Mm]aximum supported API version is ([0-9]+\.[0-9]+)", message)
+    try:
+        return ApiVersion.parse(found[1]) if found else None
+    except ValueError:
+        return None

@@ -26,10 +26,10 @@ from docker_images.errors import (
     ResponseFormatError,
 )
 from docker_images.text import printable
-from docker_images.transport.deadline import stage
+from docker_images.transport.deadline import TimeLimitError, stage
 from docker_images.transport.http1 import HungUpError, ProtocolError
 
-__all__ = ["FOREIGN", "OTHERS", "translate"]
+__all__ = ["FOREIGN", "OTHERS", "timed_out", "translate"]
 
 OTHERS = "; other engines on this machine: "
 """What stands before the suggestions, in a message that ends with them."""
@@ -55,6 +55,26 @@ FOREIGN = (
 """What the way to an engine may raise. Anything else is a mistake in a program, and stays."""
 
 
+def timed_out(limit: TimeLimitError, endpoint: Endpoint | None) -> EngineTimeoutError:
+    """The error for a limit that has passed, of the whole call or of a part of it."""
+    doubt = "Is the engine overloaded or hung?"
+    if endpoint is None:
+        doubt = "Is it on a dead mount?"
+    elif endpoint.kind == "ssh":
+        from docker_images.transport.ssh import by_hand  # 40 ms that most users need not pay
+
+        doubt = f"Does {by_hand(endpoint)!r} answer?"
+    elif stage.get() == "connecting":
+        doubt = "Is the host up, and does a firewall let this port through?"
+    return EngineTimeoutError(
+        f"{endpoint or 'this'} took longer than {limit.seconds:g} s; the call was {stage.get()}. "
+        f"{doubt} {limit.argument} gives it more time",
+        endpoint=endpoint,
+        stage=stage.get(),
+        seconds=limit.seconds,
+    )
+
+
 class _Meaning(NamedTuple):
     """What an error is told as."""
 
@@ -75,6 +95,8 @@ def translate(error: Exception, endpoint: Endpoint) -> DockerImagesError:
             return translate(cause, endpoint)
         case anyio.ClosedResourceError(__cause__=Exception() as cause):
             return translate(cause, endpoint)
+        case TimeLimitError():
+            return timed_out(error, endpoint)
         case httpx.TimeoutException() | TimeoutError(errno=None):
             text = f"{at}: the transport gave up waiting: {_said(error)}"
             return EngineTimeoutError(text, endpoint=endpoint, stage=stage.get())

@@ -5,9 +5,12 @@ no length, what may follow an answer, which framings to refuse, and how much an 
 before it says anything. Refuses to know URLs, addresses and Docker.
 """
 
+import re
+
 import anyio
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from docker_images.transport.deadline import time_limit
 from docker_images.transport.sockets import Stream
 
 __all__ = ["Connection", "HungUpError", "ProtocolError"]
@@ -18,6 +21,8 @@ MAX_HEAD = 64 * 1024
 
 # Bytes to read at once. Of 120 KiB each read costs page faults, which takes 1000 images 5 % longer.
 READ = 64 * 1024
+
+_OTHER_PROTOCOL = re.compile(rb"(?m)^(RTSP|ICE)/")
 
 
 class ProtocolError(Exception):
@@ -37,6 +42,9 @@ class Connection:
     def __init__(self, stream: Stream, max_body: int) -> None:
         self.stream = stream
         self._max_body = max_body
+        self.used: float = 0.0
+        """When it was given back, for its pool."""
+        self._read_timeout: float | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -51,13 +59,17 @@ class Connection:
         self._fault = ""
         self._bodyless = 0  # bytes since the last byte of body
         self._silent = True  # not a byte has come
+        self._begun = False  # a byte has come that is no empty line
+        self._interim = False  # an answer of status 1xx has come
 
-    async def ask(self, request: bytes) -> None:
+    async def ask(self, request: bytes, read_timeout: float | None = None) -> None:
         """Send a request and read the head of the answer into `status` and `headers`.
 
-        Raises `HungUpError`, `ProtocolError`, and what the stream raises; then it is closed.
+        `read_timeout` bounds each wait for more of the answer. Raises `HungUpError`,
+        `ProtocolError`, `TimeLimitError`, and what the stream raises; then it is closed.
         """
         self._begin()
+        self._read_timeout = read_timeout
         self._parser = HttpResponseParser(self)
         try:
             await self.stream.send(request)
@@ -94,12 +106,23 @@ class Connection:
     async def _read(self) -> None:
         assert self._parser is not None
         try:
-            data = await self.stream.receive(READ)
+            if self._read_timeout is None:
+                data = await self.stream.receive(READ)
+            else:
+                with time_limit(self._read_timeout, "the read timeout"):
+                    data = await self.stream.receive(READ)
         except anyio.EndOfStream:
             if self.status and not self._framed:
                 self._done = True
                 return
             raise HungUpError from None
+        # llhttp takes RTSP and ICE for HTTP, also after an interim answer.
+        if not self._begun and (start := data.lstrip(b"\r\n")):
+            self._begun = True
+            if start[:1] != b"H":
+                raise ProtocolError(f"it begins {start[:40]!r}")
+        if self._interim and not self.status and _OTHER_PROTOCOL.search(data):
+            raise ProtocolError(f"it begins {data[:40]!r}")
         self._silent = False
         try:
             self._parser.feed_data(data)
@@ -116,7 +139,7 @@ class Connection:
             self._parser = None
         self._bodyless = 0 if self._body else self._bodyless + len(data)
         if self._bodyless > MAX_HEAD and not self._done:
-            raise ProtocolError(f"more than {MAX_HEAD} bytes of headers, or of nothing")
+            raise ProtocolError(f"more than {MAX_HEAD} bytes without a byte of body")
 
     def on_message_begin(self) -> None:
         if self._done:
@@ -130,8 +153,11 @@ class Connection:
     def on_headers_complete(self) -> None:
         assert self._parser is not None
         status = self._parser.get_status_code()
-        if self.status or 100 <= status < 200:
-            return  # not asked for, or interim
+        if self.status:
+            return  # not asked for
+        if 100 <= status < 200:
+            self._interim = True
+            return
         self.status = status
         version = self._parser.get_http_version()
         lengths: list[bytes] = []
@@ -147,18 +173,20 @@ class Connection:
         elif version not in ("1.1", "1.0"):
             self._fault = f"it answers in HTTP/{version}"
         elif len(lengths) + len(codings) > 1:
-            self._fault = "it says twice how long its answer is"
+            self._fault = "it declares its length twice"
         elif codings and codings[0].lower() != b"chunked":
             self._fault = f"it uses the transfer encoding {codings[0][:40]!r}"
         elif lengths and (not lengths[0].isdigit() or len(lengths[0]) > 18):
-            self._fault = f"it gives the length {lengths[0][:40]!r}"
+            self._fault = f"it declares the length {lengths[0][:40]!r}"
         elif lengths and int(lengths[0]) > self._max_body:
             self._fault = f"it announces more than max_response_bytes={self._max_body}"
         self._framed = bool(lengths or codings) or status in (204, 304)
         self._keep_alive = self._framed and self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        if not self._done:
+        if not self.status:
+            self._fault = "it sends a body with an interim answer"
+        elif not self._done:
             self._body.append(data)
 
     def on_message_complete(self) -> None:

@@ -1,223 +1,124 @@
-"""Our httpx transport: one GET at a time on one connection, idle connections kept.
+"""The connections of one event loop to one engine: who may ask, on which one, and when they close.
 
-Knows which connection to use, when to try once more, and when to close. Refuses to know what is
-asked and what the answer means.
+Used by its event loop alone. Refuses to know httpx, what is asked and what the answer means.
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
-from typing import Any
+from time import monotonic
 
 import anyio
-import httpx
 
 from docker_images.address import Endpoint
-from docker_images.errors import DockerImagesError
 from docker_images.transport.connect import open_stream
-from docker_images.transport.deadline import stage
-from docker_images.transport.failures import FOREIGN, translate
+from docker_images.transport.deadline import TimeLimitError, stage, time_limit
 from docker_images.transport.http1 import Connection, HungUpError
 
-__all__ = [
-    "MAX_RESPONSE_BYTES",
-    "EngineTransport",
-    "body_of",
-    "close",
-    "headers_of",
-    "transport_to",
-]
+__all__ = ["MAX_CALLS", "MAX_IDLE", "MAX_RESPONSE_BYTES", "Pool"]
 
+# Requests at the same time; the others wait for their turn. Each takes a connection, and a process
+# may often open no more than 1024 files, on macOS 256.
+MAX_CALLS = 100
 MAX_IDLE = 32
+# Over tcp, what stands between us and the engine (NAT, VPN, a firewall) forgets idle connections
+# without telling anybody, the strictest after a minute or so.
+MAX_IDLE_SECONDS = 30.0
 MAX_RESPONSE_BYTES = 512 * 2**20
 
 _log = logging.getLogger("docker_images")
 
 
-def transport_to(
-    endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES
-) -> httpx.AsyncBaseTransport:
-    """The transport that leads to an engine: ours, or httpx's where a proxy is on the way."""
-    if endpoint.proxy is None:
-        return EngineTransport(endpoint, max_response_bytes)
-    from docker_images.transport.tunnel import (
-        ProxyTransport,  # httpcore and TLS: most users need neither
-    )
+class Pool:
+    """Turns, idle connections, and which call finds out the API version."""
 
-    return ProxyTransport(endpoint)
-
-
-class EngineTransport(httpx.AsyncBaseTransport):
-    """GET requests to one endpoint. Every failure is raised as a `DockerImagesError`.
-
-    It is an ordinary httpx transport, but knows of httpx only the request and the response: not the
-    pool of httpcore, which loses connections when calls are cancelled.
-    """
-
-    def __init__(self, endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
-        self.endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, max_response_bytes: int) -> None:
+        self.leading: anyio.Event | None = None
+        """Set when the call that finds out the API version has ended; None where none is at it."""
+        self._turns = anyio.Semaphore(MAX_CALLS)  # first come, first served
+        self._endpoint = endpoint
         self._max_response_bytes = max_response_bytes
         self._idle: list[Connection] = []
-        self._closed = False
+        self._dies_in_silence = endpoint.kind == "tcp"
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        message = request.extensions.get("message")
-        if message is None:
-            message = request.extensions["message"] = _serialise(request)
-        stage.set("waiting for the answer")
+    async def take_turn(self, seconds: float | None) -> None:
+        """Wait for a turn, at most so long."""
         try:
-            idle = self._take()
-            connection = idle or await self._connect()
+            self._turns.acquire_nowait()
+        except anyio.WouldBlock:
+            stage.set("waiting for its turn")
+            with time_limit(seconds, "the pool timeout"):
+                await self._turns.acquire()
+
+    def give_turn_back(self) -> None:
+        """Let the next one have its turn."""
+        self._turns.release()
+
+    async def ask(
+        self, message: bytes, connect_timeout: float | None, read_timeout: float | None
+    ) -> Connection:
+        """The connection on which the answer to `message` comes; its head has been read."""
+        stage.set("waiting for the answer")
+        if connection := self._take():
             try:
-                await connection.ask(message)
+                await connection.ask(message, read_timeout)
+            except TimeLimitError:
+                self._suspect(connection)
+                raise
             except (HungUpError, OSError, anyio.BrokenResourceError):
                 # It died while idle: a GET may be sent again, as Go's client does.
-                if idle is None or not idle.is_silent:
+                if not connection.is_silent:
                     raise
-                _log.debug("%s closed an idle connection", self.endpoint)
-                connection = await self._connect()
-                await connection.ask(message)
-        except DockerImagesError:
-            raise
-        except FOREIGN as error:
-            raise translate(error, self.endpoint) from error
-        stage.set("reading the answer")
-        body = _Body(self, connection)
-        return _Answer(connection.status, connection.headers, body)
-
-    def _take(self) -> Connection | None:
-        """The idle connection that was used last, of those that serve this event loop."""
-        elsewhere: list[Connection] = []
-        try:
-            while True:
-                connection = self._idle.pop()
-                if connection.stream.is_elsewhere():
-                    elsewhere.append(connection)
-                elif connection.stream.is_stale():
-                    connection.stream.abort()
-                else:
-                    return connection
-        except IndexError:  # and not a look before: another thread may take the last one
-            return None
-        finally:
-            if elsewhere:
-                self._keep(*reversed(elsewhere))
-
-    def _keep(self, *connections: Connection) -> None:
-        self._idle += connections
-        while self._closed:  # looked at last: another thread may close the client at this moment
-            try:
-                self._idle.pop().stream.abort()
-            except IndexError:
-                return
-
-    async def _connect(self) -> Connection:
+                _log.debug("%s closed an idle connection", self._endpoint)
+            except anyio.get_cancelled_exc_class():
+                self._suspect(connection)
+                raise
+            else:
+                return connection
         stage.set("connecting")
-        _log.debug("connecting to %s", self.endpoint)
-        connection = Connection(await open_stream(self.endpoint), self._max_response_bytes)
+        _log.debug("connecting to %s", self._endpoint)
+        with time_limit(connect_timeout, "connect_timeout="):
+            stream = await open_stream(self._endpoint)
         stage.set("waiting for the answer")
+        connection = Connection(stream, self._max_response_bytes)
+        await connection.ask(message, read_timeout)
         return connection
 
-    async def release(self, connection: Connection) -> None:
-        """Keep the connection if its answer was read to the end, else close it."""
-        if connection.is_reusable:
-            self._keep(connection)
+    def _take(self) -> Connection | None:
+        """The idle connection that was used last, if it is of any use."""
+        if self._dies_in_silence:
+            self._drop_old()
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.stream.is_stale():
+                return connection
+            connection.stream.abort()
+        return None
+
+    def _drop_old(self) -> None:
+        too_old = monotonic() - MAX_IDLE_SECONDS
+        while self._idle and self._idle[0].used < too_old:
+            self._idle.pop(0).stream.abort()
+
+    def _suspect(self, connection: Connection) -> None:
+        """A deadline passed. If not a byte had come, the way may be cut, and the others be dead."""
+        if self._dies_in_silence and connection.is_silent:
+            while self._idle:
+                self._idle.pop().stream.abort()
+
+    async def release(self, connection: Connection, *, keep: bool) -> None:
+        """Keep the connection if its answer was read to the end, otherwise close it."""
+        if keep and connection.is_reusable:
+            self._idle.append(connection)
+            if self._dies_in_silence:
+                connection.used = monotonic()
+                self._drop_old()
             if len(self._idle) <= MAX_IDLE:
                 return
-            # Close the oldest: it may be of an event loop that has nothing more to ask.
-            try:
-                connection = self._idle.pop(0)
-            except IndexError:
-                return
+            connection = self._idle.pop(0)
         await connection.aclose()
 
     async def aclose(self) -> None:
-        self._closed = True
-        with suppress(IndexError):  # as above
-            while True:
-                await self._idle.pop().aclose()
-
-
-class _Answer(httpx.Response):
-    """An answer that becomes a whole `httpx.Response` when somebody asks for more than we do.
-
-    To make one each time, headers read, takes a twelfth of a call for one image.
-    """
-
-    def __init__(
-        self, status: int, headers: list[tuple[bytes, bytes]], stream: httpx.AsyncByteStream
-    ) -> None:
-        self.status_code = status
-        self.raw_headers = headers
-        self.stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        mine = vars(self).copy()
-        if "extensions" in mine:  # it is whole already
-            raise AttributeError(name, name=name, obj=self)
-        super().__init__(self.status_code, headers=self.raw_headers, stream=self.stream)
-        vars(self).update(mine)
-        return getattr(self, name)
-
-
-class _Body(httpx.AsyncByteStream):
-    """The body of an answer, as it arrives."""
-
-    def __init__(self, transport: EngineTransport, connection: Connection) -> None:
-        self._transport = transport
-        self._connection: Connection | None = connection
-
-    def __aiter__(self) -> "_Body":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._connection is None:
-            raise StopAsyncIteration
-        try:
-            data = await self._connection.read()
-        except DockerImagesError:
-            raise
-        except FOREIGN as error:
-            raise translate(error, self._transport.endpoint) from error
-        if not data:
-            await self.aclose()
-            raise StopAsyncIteration
-        return data
-
-    async def aclose(self) -> None:
-        """Let go of the connection, whether or not the body was read to its end."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._transport.release(connection)
-
-
-def headers_of(response: httpx.Response) -> list[tuple[bytes, bytes]]:
-    """The headers as they came."""
-    return response.raw_headers if type(response) is _Answer else response.headers.raw
-
-
-def body_of(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The bytes as they came, decompressed or counted by nobody."""
-    stream: Any = response.stream  # httpx types it as a synchronous one, too
-    return aiter(stream)
-
-
-async def close(response: httpx.Response, body: AsyncIterator[bytes]) -> None:
-    """Close an answer and the iterator over its stream, read to the end or not.
-
-    Other transports iterate by generators, and on trio a generator left half-way is a warning.
-    """
-    if type(body) is _Body:  # isinstance() of an abstract class takes three calls more
-        await body.aclose()
-        return
-    if isinstance(body, AsyncGenerator):
-        await body.aclose()
-    await response.aclose()
-
-
-def _serialise(request: httpx.Request) -> bytes:
-    if request.method != "GET":
-        raise ValueError(f"this transport sends GET requests only, not {request.method}")
-    lines = [b"GET " + request.url.raw_path + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in request.headers.raw]
-    return b"\r\n".join([*lines, b"", b""])
+        """Close the idle connections, all at the same time."""
+        idle, self._idle = self._idle, []
+        async with anyio.create_task_group() as tasks:
+            for connection in idle:
+                tasks.start_soon(connection.aclose)

@@ -139,10 +139,6 @@ class SSHStream(ByteStream):
         """The process, which leads a group and a session of its own."""
         return self._process.pid
 
-    def is_elsewhere(self) -> bool:
-        """Whether it belongs to another event loop, which still runs."""
-        return current_token().native_token is not self._loop and not self.is_stale()
-
     def is_stale(self) -> bool:
         """Whether it is of no use any more: ssh is known to have ended."""
         return self._closed or self._process.returncode is not None

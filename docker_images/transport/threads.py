@@ -8,6 +8,8 @@ import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from threading import Thread
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -37,7 +39,7 @@ _pending: dict[Any, _Job] = {}
 
 
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts, in_place: bool = True) -> T:
-    """What `function(*args)` returns or raises, computed in a thread.
+    """What `function(*args)` returns or raises, computed in a thread with the caller's context.
 
     A caller that is cancelled leaves the thread to itself. Whoever asks for the same while it is
     still at work waits for the same thread: what hangs takes one thread, however often it is tried.
@@ -65,7 +67,8 @@ async def in_thread(function: Callable[[*Ts], T], *args: *Ts, in_place: bool = T
 
 def _start(key: tuple[int, Callable[..., Any], tuple[Any, ...]], job: _Job, in_place: bool) -> None:
     try:
-        Thread(target=_work, args=(key, job), daemon=True, name="docker_images").start()
+        work = partial(copy_context().run, _work, key, job)
+        Thread(target=work, daemon=True, name="docker_images").start()
     except RuntimeError:
         _work(key, job, None if in_place else _refuse)
 

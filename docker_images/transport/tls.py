@@ -178,11 +178,7 @@ class SecureStream(ByteStream):
         await self._tls.send(item)
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
-
-    def is_elsewhere(self) -> bool:
-        """Whether another event loop has it, which may still run."""
-        return self._stream.is_elsewhere()
+        raise NotImplementedError
 
     def is_stale(self) -> bool:
         """Whether it is of no use any more: closed, or bytes came that nobody asked for."""
@@ -215,7 +211,7 @@ class _Wire(ByteStream):
         return await self._stream.receive(max_bytes)
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        raise NotImplementedError  # anyio's TLSStream does not call it
 
     async def aclose(self) -> None:
         await self._stream.aclose()
