@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import hostile
 import pytest
 from command import on_a_terminal, run
 from listing import an_image, answering
@@ -194,3 +195,44 @@ def test_no_byte_of_an_engine_steers_a_terminal(view: list[str], columns: int) -
     # Colours are ours, and the only thing that a terminal obeys.
     text = re.sub(r"\x1b\[\d+m", "", done.stdout)
     assert all(char.isprintable() or char == "\n" for char in text)
+
+
+# ── A wait ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def slow(seconds: float) -> Iterator[str]:
+    """An engine that lists after so long."""
+
+    def script(peer: hostile.Peer) -> None:
+        while peer.request():
+            peer.wait(seconds)
+            peer.send(hostile.LIST)
+
+    with hostile.serving(script) as server:
+        yield server.host
+
+
+def test_a_wait_shows_that_it_goes_on_and_leaves_nothing_behind() -> None:
+    with slow(1.5) as host:
+        done = on_a_terminal("-q", "-H", host, columns=50, stderr=True)
+
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
+    told = done.stderr.split("\r")
+    assert told[1].startswith("docker-images: waiting for ")
+    assert max(map(len, told)) < 50
+    assert told[-2:] == [" " * 49, ""]
+
+
+def test_a_wait_is_not_told_to_a_pipe() -> None:
+    with slow(1.2) as host:
+        done = run("-q", "-H", host)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_quick_answer_tells_nothing() -> None:
+    with answering([an_image()]) as host:
+        done = on_a_terminal("-q", "-H", host, columns=50, stderr=True)
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -14,6 +14,7 @@ import pytest
 from listing import an_image, answering
 
 from docker_images.cli import main
+from docker_images.testing import FakeEngine, image
 
 
 @pytest.fixture
@@ -47,6 +48,10 @@ FOUND = [
     "ok engine Docker 29.0.0 on linux",
     "ok API versions engine 1.40 to 1.51, library 1.24 to 1.55; negotiated: 1.51",
     "ok images 1",
+    "ok can shared_size",
+    "-- cannot manifests: that needs the containerd image store, and it has another image store",
+    "-- cannot identity: that needs API 1.54, and it has API 1.51",
+    "-- cannot containers: its list does not count them",
 ]
 
 
@@ -169,7 +174,11 @@ def test_the_proxy_on_the_way_is_told_and_its_password_is_not(
     found = lines(capsys)
     assert f"ok endpoint tcp://engine.test:2375, not encrypted, {way}" in found
     assert "secret" not in "".join(found)
-    assert {path.rpartition(b"/")[2] for path in paths} == {b"_ping", b"json", b"version"}
+    assert {path.partition(b"?")[0].rpartition(b"/")[2] for path in paths} == {
+        b"_ping",
+        b"json",
+        b"version",
+    }
 
 
 def test_who_pinned_the_version_is_named(
@@ -194,7 +203,7 @@ def test_who_pinned_the_version_is_named(
             [
                 FOUND[0],
                 "ok API versions engine up to 1.51, library 1.24 to 1.55; negotiated: 1.51",
-                FOUND[2],
+                *FOUND[2:],
             ],
             0,
             id="an engine that tells no oldest version",
@@ -204,7 +213,7 @@ def test_who_pinned_the_version_is_named(
             [
                 "! engine {host} (--host) answered 403: only lists; something before the engine",
                 "ok API versions engine 1.40 and up, library 1.24 to 1.55; negotiated: 1.51",
-                FOUND[2],
+                *FOUND[2:],
             ],
             0,
             id="a proxy that lets only lists pass",
@@ -288,3 +297,36 @@ def test_real_engines_pass(
     assert any(line.startswith(f"ok engine {name} ") for line in found)
     (versions,) = [line for line in found if line.startswith("ok API versions engine 1.")]
     assert " library 1.24 to 1.55; negotiated: 1." in versions
+
+
+@pytest.mark.parametrize(
+    ("shape", "can"),
+    [
+        ("docker 20.10", set[str]()),
+        ("docker 28.5", {"shared_size", "containers"}),
+        ("docker 28.5 containerd", {"shared_size", "manifests", "containers"}),
+        ("docker master containerd", {"shared_size", "manifests", "identity", "containers"}),
+        ("podman 4.3", {"containers"}),
+    ],
+)
+def test_what_this_engine_can_is_told_for_programs_too(
+    home: Path, shape: str, can: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeEngine([image("a:1")], shape) as engine:
+        assert main(["doctor", "--host", engine.host, "--json"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is True
+    checks = told["checks"]
+    assert {one["result"] for one in checks if one["check"] == "can"} == can
+    cannot = {one["result"].partition(":")[0] for one in checks if one["check"] == "cannot"}
+    assert can | cannot == {"shared_size", "manifests", "identity", "containers"}
+    assert {one["mark"] for one in checks} <= {"ok", "information"}
+
+
+def test_a_failure_is_json_too(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--host", f"unix://{home}/none.sock", "--json"]) == 1
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is False
+    assert [one["check"] for one in told["checks"] if one["mark"] == "failed"] == ["engine"]

@@ -5,11 +5,12 @@ and never connected to. Refuses to know how a line is printed.
 """
 
 import argparse
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import anyio
 
@@ -27,7 +28,9 @@ from docker_images.errors import (
     EndpointError,
     EngineConnectionError,
     EngineTimeoutError,
+    UnsupportedByEngineError,
 )
+from docker_images.images.models import ImageSummary
 from docker_images.text import printable
 from docker_images.transport import transport_to
 from docker_images.transport.failures import OTHERS
@@ -37,6 +40,8 @@ __all__ = ["Mark", "Tell", "arguments", "examine", "run"]
 Mark: TypeAlias = Literal["ok", "--", "! ", "!!"]
 """Good, for information, odd, and what makes the examination fail."""
 
+MARKS: dict[Mark, str] = {"ok": "ok", "--": "information", "! ": "odd", "!!": "failed"}
+
 Tell: TypeAlias = Callable[[Mark, str, str], None]
 """Takes the mark, the name and the result of one check."""
 
@@ -44,20 +49,32 @@ Tell: TypeAlias = Callable[[Mark, str, str], None]
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     which_engine(parser, demo=False)
+    parser.add_argument("--json", action="store_true", help="one JSON object, at the end")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print each finding; the exit status is 1 where images cannot be listed."""
+    checks: list[dict[str, str]] = []
 
     def tell(mark: Mark, check: str, result: str) -> None:
-        print(f"{mark}  {as_options(check):<14}  {as_options(printable(result, 2000))}")
+        check, result = as_options(check), as_options(printable(result, 2000))
+        if options.json:
+            checks.append({"mark": MARKS[mark], "check": check, "result": result})
+        else:
+            print(f"{mark}  {check:<14}  {result}")
 
     named = options.engines[0] if options.engines else Named()
     call = partial(
         examine, tell, os.environ, host=named.host, context=named.context, timeout=options.timeout
     )
     with logged_by(logging.NullHandler()):  # the examination tells the warnings itself
-        return 0 if anyio.run(call) else 1
+        found = anyio.run(call)
+    if options.json:
+        print(json.dumps({"ok": found, "checks": checks}, indent=2))
+    return 0 if found else 1
+
+
+NO_IMAGE = "docker-images/doctor"
 
 
 async def examine(
@@ -119,7 +136,31 @@ async def _engine(tell: Tell, env: Mapping[str, str], client: DockerClient, time
     here = _range(OLDEST, NEWEST)
     tell("ok", "API versions", f"engine {there}, library {here}; {how}: {client.api_version}")
     tell("ok", "images", str(len(images)))
+    await _abilities(tell, client, images)
     return True
+
+
+async def _abilities(tell: Tell, client: DockerClient, images: list[ImageSummary]) -> None:
+    """What this engine can tell beyond the list."""
+    for option in ("shared_size", "manifests", "identity"):
+        # The engine's own filter: it has nothing to compute for an image that is not there.
+        asked: dict[str, Any] = {option: True, "filters": {"reference": NO_IMAGE}}
+        try:
+            await client.list_images(**asked)
+        except UnsupportedByEngineError as error:
+            tell("--", "cannot", f"{option}: that needs {error.needed}, and it has {error.found}")
+        except DockerImagesError as error:
+            tell("! ", "cannot", f"{option}: {_brief(error)}")
+        else:
+            if option == "shared_size" or any(image.descriptor for image in images):
+                tell("ok", "can", option)
+            else:
+                why = "that needs the containerd image store" if images else "there is no image"
+                tell("--", "cannot" if images else "may", f"{option}: {why}")
+    if any(image.containers is not None for image in images):
+        tell("ok", "can", "containers")
+    else:
+        tell("--", "cannot", "containers: its list does not count them")
 
 
 async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:
