@@ -1,12 +1,13 @@
 """Byte streams over sockets: how they wait, on any event loop, and how they end."""
 
 import asyncio
+import errno
 import gc
 import socket
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,8 +17,8 @@ import trio
 import uvloop
 from hostile import LIST, answering, descriptors, serving, until
 
-from docker_images import DockerClient
-from docker_images.transport.sockets import SocketStream
+from docker_images import DockerClient, EngineConnectionError, EngineTimeoutError
+from docker_images.transport.sockets import SocketStream, open_tcp
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
@@ -265,3 +266,142 @@ def test_a_client_that_goes_in_a_cycle_outside_of_tasks_leaves_the_next_one_alon
 
     with serving(answering(LIST)) as server:
         run(main)
+
+
+# ── Names and addresses ─────────────────────────────────────────────────────────────────────────
+
+
+def names(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Let the name server answer with these, in this order."""
+
+    def getaddrinfo(host: str, port: object, *_: object, **__: object) -> list[Any]:
+        kinds = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
+        return [
+            (kind, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port or 0))
+            for kind, address in zip(kinds, addresses, strict=True)
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@contextmanager
+def black_hole(address: str, port: int) -> Iterator[None]:
+    """A listener whose backlog is full: to connect takes for ever."""
+    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
+        listener.bind((address, port))
+        listener.listen(0)
+        for sock in (first, second):
+            sock.setblocking(False)
+            sock.connect_ex((address, port))
+        yield
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("127.0.0.2", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.3", "127.0.0.1"),
+        ("::1", "127.0.0.2", "127.0.0.1"),
+        ("127.0.0.2", "::1", "127.0.0.1"),
+    ],
+    ids=" ".join,
+)
+async def test_an_address_that_is_dead_does_not_keep_the_next_one_from_being_tried(
+    addresses: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(answering(LIST), tcp=True) as server, ExitStack() as holes:
+        port = int(server.host.rpartition(":")[2])
+        for address in addresses[:-1]:
+            if ":" not in address:  # nobody listens on ::1
+                holes.enter_context(black_hole(address, port))
+        names(monkeypatch, *addresses)
+        async with DockerClient(f"tcp://engine.test:{port}") as client:
+            assert len(await client.list_images()) == 3
+        assert server.connections == 1
+
+
+@pytest.mark.anyio
+async def test_where_no_address_answers_the_error_is_that_of_an_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    names(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with DockerClient(f"tcp://engine.test:{port}") as client:
+        with pytest.raises(EngineConnectionError, match="nobody listens") as info:
+            await client.list_images()
+    assert (info.value.reason, info.value.errno) == ("refused", errno.ECONNREFUSED)
+
+
+@pytest.mark.anyio
+async def test_a_host_that_is_down_costs_the_time_to_connect_only() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as free:
+        port = free.getsockname()[1]
+    with black_hole("127.0.0.2", port):
+        host = f"tcp://127.0.0.2:{port}"
+        async with DockerClient(host, timeout=60, connect_timeout=0.1) as client:
+            with pytest.raises(EngineTimeoutError, match=r"connect_timeout= gives") as info:
+                await client.list_images()
+    assert (info.value.stage, info.value.seconds) == ("connecting", 0.1)
+
+
+@pytest.mark.anyio
+async def test_a_name_server_that_never_answers_is_asked_by_one_thread_for_each_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = threading.Event()
+    asked = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
+        asked.append(host)
+        answers.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with serving(answering(LIST), tcp=True) as healthy:
+        clients = [DockerClient(f"tcp://{name}.test:2375") for name in "aaab"]
+        try:
+            for client in clients * 2:
+                with pytest.raises(EngineTimeoutError) as info:
+                    await client.list_images(timeout=0.05)
+                assert info.value.stage == "looking up the name"
+            assert asked == ["a.test", "b.test"]
+            async with DockerClient(healthy.host) as client:
+                assert len(await client.list_images()) == 3
+        finally:
+            answers.set()
+            for client in clients:
+                await client.aclose()
+
+
+@pytest.mark.anyio
+async def test_where_no_thread_can_be_started_a_name_is_an_error_and_an_address_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with serving(answering(LIST, LIST), tcp=True) as server:
+        port = server.host.rpartition(":")[2]
+        async with DockerClient(server.host) as warm:
+            await warm.list_images()  # the server's thread for the connection has started
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            assert len(await warm.list_images()) == 3
+        async with DockerClient(f"tcp://engine.test:{port}") as client:
+            with pytest.raises(EngineConnectionError, match="no thread can be started"):
+                await client.list_images()
+        monkeypatch.undo()
+
+
+@pytest.mark.anyio
+async def test_tcp_is_kept_alive_and_never_waits_to_send() -> None:
+    with serving(answering(LIST), tcp=True) as server:
+        port = int(server.host.rpartition(":")[2])
+        stream = await open_tcp("127.0.0.1", port)
+        sock = stream._socket
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [30, 10, 3]
+        await stream.aclose()

@@ -3,15 +3,12 @@
 Decides by the kind of endpoint: unix socket, tcp, TLS over it, ssh. Refuses to know HTTP.
 """
 
-import errno
 import socket
-
-import anyio
 
 from docker_images.address import Endpoint
 from docker_images.endpoint.hosts import npipe_refusal
 from docker_images.errors import EndpointError
-from docker_images.transport.sockets import SocketStream, Stream, connect
+from docker_images.transport.sockets import SocketStream, Stream, connect, open_tcp
 
 __all__ = ["open_stream"]
 
@@ -27,26 +24,9 @@ async def open_stream(endpoint: Endpoint) -> Stream:
         from docker_images.transport.ssh import open_ssh
 
         return await open_ssh(endpoint)
-    stream = await _open_tcp(endpoint)
+    stream = await open_tcp(endpoint.hostname, endpoint.port or 0)
     if endpoint.tls is None:
         return stream
     from docker_images.transport.tls import open_tls
 
     return await open_tls(stream, endpoint)
-
-
-async def _open_tcp(endpoint: Endpoint) -> SocketStream:
-    addresses = await anyio.getaddrinfo(
-        endpoint.hostname, endpoint.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-    )
-    for last, (family, _, _, _, address) in enumerate(addresses, 1 - len(addresses)):
-        try:
-            sock = await connect(family, address)
-        except OSError:
-            if last == 0:
-                raise
-            continue
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return SocketStream(sock)
-    raise OSError(errno.EADDRNOTAVAIL, "the name has no address")

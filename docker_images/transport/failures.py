@@ -64,6 +64,8 @@ def timed_out(limit: TimeLimitError, endpoint: Endpoint | None) -> EngineTimeout
         from docker_images.transport.ssh import by_hand  # 40 ms that most users need not pay
 
         doubt = f"Does {by_hand(endpoint)!r} answer?"
+    elif stage.get() == "looking up the name":
+        doubt = "Does the name server answer?"
     elif stage.get() == "connecting":
         doubt = "Is the host up, and does a firewall let this port through?"
     return EngineTimeoutError(

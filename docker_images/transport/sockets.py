@@ -7,11 +7,20 @@ the operating system's or anyio's exception: `failures` says what it means.
 import errno
 import os
 import socket
-from typing import Protocol
+from itertools import chain, zip_longest
+from typing import Any, Protocol
 
 import anyio
 
-__all__ = ["QuietSocket", "SocketStream", "Stream", "connect"]
+from docker_images.transport.deadline import stage
+from docker_images.transport.threads import in_thread
+
+__all__ = ["QuietSocket", "SocketStream", "Stream", "connect", "open_tcp"]
+
+
+# A connection that dies in silence is found after a minute, also where nothing is sent.
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPALIVE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+ATTEMPT_DELAY = 0.25  # seconds; RFC 8305, section 8
 
 
 class Stream(Protocol):
@@ -93,7 +102,8 @@ class SocketStream:
         self.abort()
 
 
-async def connect(family: int, address: str | tuple[str | int, ...]) -> socket.socket:
+async def connect(family: int, address: str | tuple[Any, ...]) -> socket.socket:
+    """A connected, non-blocking socket."""
     sock = QuietSocket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -109,3 +119,68 @@ async def connect(family: int, address: str | tuple[str | int, ...]) -> socket.s
         sock.close()
         raise
     return sock
+
+
+async def open_tcp(hostname: str, port: int) -> SocketStream:
+    """Connect to the first address of a name that answers. Raises `OSError`."""
+    addresses = [(family, (host, port, *rest)) for family, host, *rest in await _look_up(hostname)]
+    stage.set("connecting")
+    sock = await (connect(*addresses[0]) if len(addresses) == 1 else _race(addresses))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return SocketStream(sock)
+
+
+async def _look_up(hostname: str) -> list[tuple[Any, ...]]:
+    """The addresses of a name, family first, in the order in which to try them."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, hostname.partition("%")[0])
+        except OSError:
+            continue
+        return [(family, hostname)]
+    stage.set("looking up the name")
+    found = await in_thread(_ask_for, hostname, in_place=False)
+    # RFC 8305, section 4: the families take turns, so that a way that is cut costs one attempt.
+    preferred = [each for each in found if each[0] == found[0][0]]
+    others = [each for each in found if each[0] != found[0][0]]
+    return [each for each in chain(*zip_longest(preferred, others)) if each is not None]
+
+
+def _ask_for(hostname: str) -> list[tuple[Any, ...]]:
+    found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [(family, host, *rest) for family, _, _, _, (host, _, *rest) in found]
+
+
+async def _race(addresses: list[tuple[int, tuple[Any, ...]]]) -> socket.socket:
+    """Connect to each a little later than to the one before; the first that stands counts."""
+    connected: list[socket.socket] = []
+    errors: list[OSError] = []
+
+    async def attempt(family: int, address: tuple[Any, ...], failed: anyio.Event) -> None:
+        try:
+            sock = await connect(family, address)
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+        else:
+            connected.append(sock)
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for family, address in addresses:
+            failed = anyio.Event()
+            tasks.start_soon(attempt, family, address, failed)
+            with anyio.move_on_after(ATTEMPT_DELAY):
+                await failed.wait()
+    for late in connected[1:]:
+        late.close()
+    if connected:
+        return connected[0]
+    try:
+        raise errors[-1]
+    finally:
+        errors.clear()  # their tracebacks refer to it: no cycle
