@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
@@ -97,7 +98,10 @@ def _demo_engine() -> Any:
         raise UsageError(
             "--demo needs h11; install it: pip install 'docker-images[testing]'"
         ) from None
-    return FakeEngine(demo_images())
+    images = demo_images(time.time())
+    for image, known in zip(images, demo_images(), strict=True):
+        image.id, image.parent = known.id, known.parent  # the same each time, as the ages are
+    return FakeEngine(images)
 
 
 class _Warnings(logging.Handler):

@@ -161,9 +161,9 @@ def _written(value: int, unit: str) -> str:
 
 def _performance(name: str, value: int, options: argparse.Namespace) -> str:
     unit = MEASURES[name].unit
-    return (
-        f"{name}={value}{unit};{_range(name, options.warning)};{_range(name, options.critical)};0"
-    )
+    ranges = (_range(name, thresholds) for thresholds in (options.warning, options.critical))
+    least = "" if unit == "s" else "0"  # a clock may be ahead
+    return ";".join((f"{name}={value}{unit}", *ranges, least))
 
 
 def _range(name: str, thresholds: Sequence[Threshold]) -> str:

@@ -155,8 +155,9 @@ async def _abilities(tell: Tell, client: DockerClient, images: list[ImageSummary
             if option == "shared_size" or any(image.descriptor for image in images):
                 tell("ok", "can", option)
             else:
-                why = "that needs the containerd image store" if images else "there is no image"
-                tell("--", "cannot" if images else "may", f"{option}: {why}")
+                store = "that needs the containerd image store, and it has "
+                found = "another image store" if images else "no image that would show it"
+                tell("--", "cannot" if images else "may", f"{option}: {store}{found}")
     if any(image.containers is not None for image in images):
         tell("ok", "can", "containers")
     else:

@@ -1,0 +1,89 @@
+"""docs/cli.md to the letter: each block is what the command prints."""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import on_a_terminal, run
+
+from docker_images.testing import FakeEngine, image
+
+PAGE = Path(__file__).parent.parent / "docs/cli.md"
+BLOCKS = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+EXAMPLES = [
+    (line.strip(), printed)
+    for block in BLOCKS
+    for line, printed in re.findall(r"^\$ (.*\n)((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+]
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in [name for name in os.environ if name.startswith("DOCKER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="di") as folder:
+        monkeypatch.setenv("HOME", folder)
+        yield folder
+
+
+def printed_by(line: str) -> str:
+    command, _, filter_ = line.partition(" | ")
+    *settings, arguments = re.split(r"docker-images ", command)
+    words = shlex.split(arguments)
+    if settings != [""]:
+        columns = int(settings[0].partition("=")[2])
+        return on_a_terminal(*words, columns=columns, NO_COLOR="1").stdout
+    done = run(*words)
+    if not filter_:
+        return done.stdout
+    if not shutil.which("jq"):
+        pytest.skip("jq is not installed")
+    return subprocess.run(
+        shlex.split(filter_), input=done.stdout, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "printed"),
+    [pytest.param(*one, id=one[0]) for one in EXAMPLES if "doctor" not in one[0]],
+)
+def test_an_example_is_what_the_command_prints(line: str, printed: str) -> None:
+    # The newest image was made an hour ago, or an hour and a second.
+    clock = r"(?<=newest=)\d+|(?<=oldest=)\d+"
+    assert re.sub(clock, "N", printed_by(line)) == re.sub(clock, "N", printed)
+
+
+def test_doctor_prints_what_the_page_shows(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    ((_, printed),) = [example for example in EXAMPLES if "doctor" in example[0]]
+    monkeypatch.setenv("DOCKER_CONTEXT", "colima")
+    name = hashlib.sha256(b"colima").hexdigest()
+    meta = Path(home) / ".docker/contexts/meta" / name / "meta.json"
+    meta.parent.mkdir(parents=True)
+    context = {"Name": "colima", "Endpoints": {"docker": {"Host": "ssh://colima.example"}}}
+    meta.write_text(json.dumps(context))
+    with FakeEngine([image("a:1"), image("b:1")], "docker 28.5") as engine:
+        host = engine.host
+        monkeypatch.setenv("DOCKER_HOST", host)
+        done = run("doctor")
+    text = done.stdout.replace(host, "unix:///run/user/1000/docker.sock")
+    lines = text.replace(home, "/home/me").splitlines()
+    # Other engines of this machine are its own business.
+    lines = [line for line in lines if "other engine" not in line or "colima" in line]
+    assert lines == printed.splitlines()
+
+
+def test_every_option_is_on_the_page() -> None:
+    page = PAGE.read_text()
+    helps = [run("--help").stdout, run("check", "--help").stdout, run("doctor", "--help").stdout]
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "".join(helps)))
+
+    assert {option for option in options if option not in page} <= {"--help", "--version"}
