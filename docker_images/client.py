@@ -13,6 +13,7 @@ import httpx
 from docker_images.address import Endpoint
 from docker_images.endpoint.hosts import check_arguments, check_host, resolve_endpoint
 from docker_images.engine.engine import Engine
+from docker_images.engine.questions import answer
 from docker_images.engine.responses import EngineInfo
 from docker_images.engine.versions import ApiVersion, Pin, pin_in
 from docker_images.images.models import ImageSummary
@@ -172,6 +173,7 @@ class DockerClient:
         shared_size: bool = False,
         manifests: bool = False,
         identity: bool = False,
+        containers: bool = False,
         timeout: float | EllipsisType | None = ...,
     ) -> list[ImageSummary]:
         """The images of the engine, newest first, then by id, then by size.
@@ -195,6 +197,9 @@ class DockerClient:
         `manifests`: what an image is made of (API 1.47, Docker 27.2, containerd image store).
         `identity`: where an image came from (API 1.54, Docker 29.3); includes `manifests`.
 
+        `containers`: how many containers use it, and so `in_use`, on every engine. Docker from API
+        1.51 on and Podman count in the list itself; of others their containers are asked, too.
+
         `timeout`: seconds for this call in place of the client's, None for no limit.
 
         Raises `TypeError` or `ValueError` for bad arguments, before anything is sent;
@@ -215,8 +220,9 @@ class DockerClient:
             shared_size=shared_size,
             manifests=manifests,
             identity=identity,
+            containers=containers,
         )
-        return await self._within(timeout, Engine.list, query)
+        return await self._within(timeout, answer, query)
 
     async def _within(
         self,

@@ -24,7 +24,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeAlias, cast
+from itertools import compress
+from typing import Literal, TypeAlias, cast, get_args
 from urllib.parse import quote
 
 import msgspec
@@ -69,12 +70,51 @@ class Query(msgspec.Struct, frozen=True):
     """What was asked for that engines which cannot do it would silently ignore."""
     tests: tuple[Callable[[ImageSummary], bool], ...] = ()
     """What is answered from the list: an image stays that passes all of these."""
+    podman_tests: tuple[Callable[[ImageSummary], bool], ...] = ()
+    """What is answered from the list of Podman only. Docker's own answer to `label` is final: the
+    containerd store matches the labels of every platform, and the list shows those of one."""
+    all: bool = False
+    """Whether intermediate images are asked for."""
+    dangling: bool | None = None
+    """As given."""
+    references: tuple[str, ...] = ()
+    """The names and patterns of `reference`, as given."""
+    asked: dict[str, list[str]] = {}
+    """The engine's filters, as in `params`."""
+    unwanted: tuple[str, ...] = ()
+    """The labels of `exclude_label` that an engine can be asked for, as it writes them."""
+    containers: bool = False
+    """Whether the containers of each image are to be counted."""
 
-    def select(self, images: list[ImageSummary]) -> list[ImageSummary]:
+    def select(self, images: list[ImageSummary], *, podman: bool = False) -> list[ImageSummary]:
         """The images of the answer: of a whole list, or of a slice of one, in the same order."""
-        for test in self.tests:
+        for test in (*self.tests, *self.podman_tests) if podman else self.tests:
             images = [image for image in images if test(image)]
         return images
+
+    def with_filters(self, **filters: list[str]) -> "Query":
+        """The same options, other filters of the engine, and nothing answered from the list."""
+        params = _params(self.all, filters, self.options)
+        return Query(params=params, options=self.options, all=self.all, asked=filters)
+
+
+_FLAGS = {
+    "shared_size": ("shared-size=1",),
+    "manifests": ("manifests=1",),
+    "identity": ("manifests=1", "identity=1"),
+}
+
+
+def _params(all: bool, asked: Mapping[str, list[str]], options: Sequence[str]) -> str:
+    if not (all or asked or options):
+        return ""
+    params = ["all=1"] if all else []
+    if asked:
+        # The only form that every engine reads: Podman before 4.5.1 joins the values of a list.
+        body = {key: dict.fromkeys(values, True) for key, values in asked.items()}
+        params.append(f"filters={quote(msgspec.json.encode(body), safe='')}")
+    params += dict.fromkeys(flag for option in options for flag in _FLAGS[option])
+    return "&".join(params)
 
 
 def build_query(
@@ -91,6 +131,7 @@ def build_query(
     shared_size: bool = False,
     manifests: bool = False,
     identity: bool = False,
+    containers: bool = False,
     now: Callable[[], float] = time.time,
 ) -> Query:
     """Check the arguments of `list_images` and say what they ask.
@@ -106,7 +147,7 @@ def build_query(
     and what is given both as a keyword and in `filters`. `now` is the clock for a timedelta.
     """
     flags = (("all", all), ("shared_size", shared_size), ("manifests", manifests))
-    for argument, flag in (*flags, ("identity", identity)):
+    for argument, flag in (*flags, ("identity", identity), ("containers", containers)):
         if flag is not True and flag is not False:
             raise _wrong(argument, "True or False", flag)
 
@@ -120,6 +161,7 @@ def build_query(
                 raise ValueError(f"{argument} is given twice: as {argument}= and in filters=")
 
     tests: list[Callable[[ImageSummary], bool]] = []
+    podman_tests: list[Callable[[ImageSummary], bool]] = []
     if dangling is not None:
         if dangling is not True and dangling is not False:
             raise _wrong("dangling", "True, False or None", dangling)
@@ -129,37 +171,40 @@ def build_query(
     if label is not None and (labels := _labels("label", label)):
         if texts := [text for text in map(_label_text, labels) if text is not None]:
             asked["label"] = texts
-        tests.append(_label_test(labels))
-    if exclude_label is not None and (unwanted := _labels("exclude_label", exclude_label)):
-        tests.append(_exclude_label_test(unwanted))
+        if unsent := [pair for pair in labels if _label_text(pair) is None]:
+            tests.append(_label_test(unsent))
+        podman_tests.append(_label_test(labels))
+    unwanted: list[str] = []
+    if exclude_label is not None and (labels := _labels("exclude_label", exclude_label)):
+        unwanted = [text for text in map(_label_text, labels) if text is not None]
+        tests.append(_exclude_label_test(labels))
     if until is not None:
         tests.append(_until_test(_seconds(until, now)))
+    references: list[str] = []
     if reference is not None:  # last, because it costs most
-        tests.append(_reference_test(_texts("reference", reference)))
+        references = _texts("reference", reference)
+        tests.append(_reference_test(references))
     if before is not None:
         asked["before"] = [_text("before", before)]
     if since is not None:
         asked["since"] = [_text("since", since)]
 
-    params: list[str] = []
-    if all:
-        params.append("all=1")
-    if asked:
-        # The only form that every engine reads: Podman before 4.5.1 joins the values of a list.
-        body = {key: dict.fromkeys(values, True) for key, values in asked.items()}
-        params.append(f"filters={quote(msgspec.json.encode(body), safe='')}")
-    options: list[Option] = []
-    if shared_size:
-        options.append("shared_size")
-        params.append("shared-size=1")
-    if manifests:
-        options.append("manifests")
-    if manifests or identity:
-        params.append("manifests=1")
-    if identity:
-        options.append("identity")
-        params.append("identity=1")
-    return Query("&".join(params), tuple(options), tuple(tests))
+    options: tuple[Option, ...] = ()
+    if shared_size or manifests or identity:
+        flagged = (shared_size, manifests, identity)
+        options = tuple(compress(get_args(Option), flagged))
+    return Query(
+        params=_params(all, asked, options),
+        options=options,
+        tests=tuple(tests),
+        podman_tests=tuple(podman_tests),
+        all=all,
+        dangling=dangling,
+        references=tuple(references),
+        asked=asked,
+        unwanted=tuple(unwanted),
+        containers=containers,
+    )
 
 
 # Arguments. Anything can come from a caller without a type checker, so each says what it takes.

@@ -31,8 +31,8 @@ def image(name: str, **fields: Any) -> ImageSummary:
     return ImageSummary(id=name, **fields)
 
 
-def answer(query: Query, *images: ImageSummary) -> list[str]:
-    return [found.id for found in query.select(list(images))]
+def answer(query: Query, *images: ImageSummary, podman: bool = False) -> list[str]:
+    return [found.id for found in query.select(list(images), podman=podman)]
 
 
 # What the engine is asked.
@@ -214,7 +214,7 @@ LABELLED = (
 def test_label_keeps_what_has_all_and_exclude_label_what_has_none(
     label: Any, has_all: list[str], has_none: list[str]
 ) -> None:
-    assert answer(build_query(label=label), *LABELLED) == has_all
+    assert answer(build_query(label=label), *LABELLED, podman=True) == has_all
     assert answer(build_query(exclude_label=label), *LABELLED) == has_none
 
 
@@ -399,7 +399,7 @@ def test_what_the_caller_passed_is_neither_changed_nor_watched() -> None:
     labels, filters, images = {"stage": "prod"}, {"x": ["y"]}, [image("a"), LABELLED[1]]
     query = build_query(label=labels, filters=filters, dangling=True)
     labels["stage"] = "dev"
-    assert query.select(images) == [LABELLED[1]]
+    assert query.select(images, podman=True) == [LABELLED[1]]
     assert (labels, filters) == ({"stage": "dev"}, {"x": ["y"]})
     assert len(images) == 2
 
@@ -412,7 +412,7 @@ def test_a_str_of_another_class_is_its_text() -> None:
             return "something else"
 
     assert asked(build_query(before=Name("a"))) == {"filters": {"before": {"a": True}}}
-    assert answer(build_query(label=Name("stage")), LABELLED[1]) == ["prod"]
+    assert answer(build_query(label=Name("stage")), LABELLED[1], podman=True) == ["prod"]
 
 
 # Any argument at all.

@@ -346,10 +346,10 @@ def test_it_records_what_was_asked() -> None:
 
 def test_an_unknown_path_is_answered_as_the_engine_does_and_fails_the_test() -> None:
     with (
-        pytest.raises(UnknownRequest, match=r"GET /v1\.41/containers/json"),
+        pytest.raises(UnknownRequest, match=r"GET /v1\.41/networks"),
         FakeEngine() as engine,
     ):
-        answer = engines.call(engine.host, "GET", "/v1.41/containers/json")
+        answer = engines.call(engine.host, "GET", "/v1.41/networks")
     assert (answer.status, answer.json()) == (404, {"message": "page not found"})
 
 

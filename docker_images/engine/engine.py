@@ -7,6 +7,7 @@ ask once more, and when an engine would ignore what is asked. What each version 
 
 import logging
 from collections.abc import Collection
+from typing import TypeVar
 
 import anyio
 import httpx
@@ -64,6 +65,7 @@ _log = logging.getLogger("docker_images")
 
 
 Images = list[ImageSummary]
+T = TypeVar("T")
 
 
 class _Component(msgspec.Struct):
@@ -96,6 +98,11 @@ class Engine:
         """The version to ask in next; None until there was an answer."""
         self.newest: ApiVersion | None = None
         """The newest version of the engine, if it has told."""
+        self.describes: bool | None = None
+        """Whether its lists have descriptors, as those of the containerd image store have from API
+        1.48 on; None until a list has told."""
+        self.refuses_lookups = False
+        """Whether something before the engine lets lists through, but no single image."""
         self._told = b""  # how it told, so that the same need not be read again
         self._last: httpx.Headers | None = None
         self._at = str(self.endpoint)
@@ -108,8 +115,13 @@ class Engine:
         """Who gave the last answer; None before one."""
         return None if self._last is None else engine_info(self._last)
 
+    @property
+    def speaks(self) -> ApiVersion | None:
+        """The version that both speak, pinned or negotiated; None until an answer has told it."""
+        return self.pin.version if self.pin is not None else self.version
+
     async def list(self, query: Query) -> Images:
-        """The answer to a question; the engine honours all of it, or it is an error."""
+        """One list; the engine honours the whole question, or it is an error."""
         try:
             return await self._list(query)
         except EngineResponseError as error:
@@ -121,8 +133,12 @@ class Engine:
     async def _list(self, query: Query) -> Images:
         response, version = await self._ask(query.params, query.options)
         body = body_of(response)
+        # To read the headers takes 25 function calls, which the plain list need not pay.
+        podman = bool(query.params or query.podman_tests) and is_podman(response.headers)
         try:
-            images = await read_images(body, query, self._max_response_bytes)
+            images, described = await read_images(
+                body, query, self._max_response_bytes, podman=podman
+            )
         except ValueError as error:
             if isinstance(error, DockerImagesError):
                 raise
@@ -134,9 +150,28 @@ class Engine:
             ) from error
         finally:
             await body.aclose()
+        if podman or described is not None:
+            self.describes = bool(described)
         if query.options:
             self._check_store(response, version, query.options, images)
         return images
+
+    async def get(self, path: str, params: str = "", *, type: type[T]) -> T:
+        """The JSON of `GET path?params`, in the version that both speak.
+
+        Raises `EngineResponseError` for a status that is not 200, otherwise as `list` does.
+        """
+        response = await self._get(f"/v{self.speaks or NEWEST}{path}", params)
+        if response.status_code != 200:
+            raise await self._refusal(response)
+        said = await self._drain(response, self._max_response_bytes)
+        try:
+            return msgspec.json.decode(said, type=type)
+        except (ValueError, RecursionError) as error:
+            raise ResponseFormatError(
+                f"{self._at} answered {path} with what cannot be read: {printable(str(error))}",
+                endpoint=self.endpoint,
+            ) from error
 
     async def ping(self) -> EngineInfo:
         """Who answers `GET /_ping`."""
@@ -370,19 +405,19 @@ class Engine:
     async def _message(self, response: httpx.Response) -> str:
         return error_message(await self._drain(response))
 
-    async def _drain(self, response: httpx.Response) -> bytes:
+    async def _drain(self, response: httpx.Response, limit: int = MAX_ERROR_BODY) -> bytes:
         """The beginning of a body, enough for what an engine has to say beside lists."""
-        said = b""
+        said = bytearray()
         body = body_of(response)
         try:
             async for data in body:
                 said += data
-                if len(said) > MAX_ERROR_BODY:
+                if len(said) > limit:
                     break
                 await checkpoint()  # the transport waits only when it must
         finally:
             await body.aclose()
-        return said
+        return bytes(said)
 
     def _nothing_in_common(self, theirs: ApiVersion | None, message: str) -> ApiVersionError:
         there = message or f"up to {theirs}"

@@ -19,18 +19,24 @@ BUDGET = 0.0005  # seconds
 
 
 async def read_images(
-    body: AsyncIterator[bytes], query: Query, max_response_bytes: int
-) -> list[ImageSummary]:
-    """The images that the question is about, in order.
+    body: AsyncIterator[bytes], query: Query, max_response_bytes: int, *, podman: bool
+) -> tuple[list[ImageSummary], bool | None]:
+    """The images that the question is about, in order, and whether the list has descriptors.
+
+    None for an empty list: it tells nothing of the store that it comes from.
 
     Raises `ValueError` for what is no list of images, and what `body` raises.
     """
     decoder, images, received = ImageDecoder(), OrderedImages(), 0
     shared_size = "shared_size" in query.options
+    described: bool | None = None
 
     def take(slice_: list[ImageSummary]) -> None:
+        nonlocal described
+        if slice_:
+            described = described or slice_[0].descriptor is not None
         normalise(slice_, shared_size=shared_size)
-        images.add(query.select(slice_))
+        images.add(query.select(slice_, podman=podman))
 
     turn = perf_counter() + BUDGET
     async for data in body:
@@ -49,4 +55,4 @@ async def read_images(
         if perf_counter() > turn:
             await checkpoint()
             turn = perf_counter() + BUDGET
-    return images.result
+    return images.result, described

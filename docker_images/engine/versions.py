@@ -18,12 +18,14 @@ __all__ = [
     "ApiVersion",
     "Pin",
     "agree",
+    "compares_canonical_names",
     "first_missing",
     "is_refusal",
     "newest_in",
     "pin_in",
     "shows_store",
     "spoken",
+    "tells_manifests",
 ]
 
 
@@ -63,6 +65,9 @@ NEED_CONTAINERD = frozenset({"manifests", "identity"})
 # moby daemon/server/router/image/image_routes.go:528@b985e23
 DESCRIPTORS = ApiVersion(1, 48)
 
+# moby daf25751d5, in 29.5; no version of the API began with it.
+CANONICAL_NAMES = ApiVersion(1, 55)
+
 
 def agree(theirs: ApiVersion) -> ApiVersion | None:
     """The newest version that both sides speak, as far as the engine's newest tells."""
@@ -81,6 +86,16 @@ def spoken(asked: ApiVersion, theirs: ApiVersion) -> ApiVersion:
 def first_missing(options: Iterable[str], version: ApiVersion) -> str | None:
     """The first of the options that `version` is too old for."""
     return next((option for option in options if version < NEEDS[option]), None)
+
+
+def tells_manifests(version: ApiVersion) -> bool:
+    """Whether a list of this version can have manifests."""
+    return version >= NEEDS["manifests"]
+
+
+def compares_canonical_names(version: ApiVersion) -> bool:
+    """Whether `reference` is compared with canonical names, too: Docker 29.5, so from 29.6 on."""
+    return version >= CANONICAL_NAMES
 
 
 def shows_store(version: ApiVersion) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-__all__ = ["Reference", "check_pattern", "path_match", "reference_test"]
+__all__ = ["Reference", "check_pattern", "is_pattern", "path_match", "reference_test"]
 
 _HUB = "docker.io"
 _LOCAL = "localhost"
@@ -102,6 +102,11 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         if self.digest is None:
             return tag
         return f"{tag}@{self.digest}" if self.repository else self.digest
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text is more than a name: whether anything in it stands for other text."""
+    return re.search(_SPECIAL, text) is not None
 
 
 def check_pattern(pattern: str) -> None:

@@ -14,7 +14,14 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 
 from docker_images.testing.filters import RefusedError, docker_filters, podman_filters
-from docker_images.testing.images import FakeImage, canonical, familiar, repository, split_name
+from docker_images.testing.images import (
+    FakeImage,
+    canonical,
+    familiar,
+    find,
+    repository,
+    split_name,
+)
 from docker_images.testing.shapes import Shape, Version, version_of, version_text
 
 __all__ = ["Answer", "Request", "answer"]
@@ -88,10 +95,11 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
     if "//" in request.target.partition("?")[0]:
         clean = re.sub("/+", "/", request.target)
         return Answer(status=301, headers=(("Location", clean), ("Date", _date())))
-    routes = {"/_ping": ("GET", "HEAD"), "/version": ("GET",), "/images/json": ("GET",)}
-    methods = routes.get(request.path, ())
+    methods: tuple[str, ...] = ()
+    if request.path in _PATHS or _one_image(request.path):
+        methods = ("GET", "HEAD") if request.path == "/_ping" else ("GET",)
     if request.method not in methods:
-        wrong_method = bool(methods) or request.path.startswith("/images/")
+        wrong_method = request.path in _PATHS or request.path.startswith("/images/")
         return _no_route(shape, wrong_method)
     version = shape.api if request.version is None else version_of(request.version)
     too_old, too_new = version < shape.oldest, version > shape.api
@@ -117,11 +125,54 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
     if request.path == "/version":
         return _json(shape, _version_body(shape))
     try:
+        if name := _one_image(request.path):
+            return _inspect(shape, images, name)
+        if request.path == "/containers/json":
+            return _json(shape, _containers(images, everything=_true(request.query.get("all", ""))))
         if shape.store == "podman":
             return _podman_list(shape, images, request, now)
         return _docker_list(shape, images, request, version, now)
     except RefusedError as refused:
         return _error(shape, version, refused)
+
+
+_PATHS = ("/_ping", "/version", "/images/json", "/containers/json")
+
+
+def _one_image(path: str) -> str:
+    """The name of the image that a path asks for; `""` where it asks for none."""
+    found = re.fullmatch(r"/images/(.+)/json", path)
+    return found[1] if found else ""
+
+
+def _inspect(shape: Shape, images: Sequence[FakeImage], name: str) -> Answer:
+    """What an engine tells of one image, as far as its names go."""
+    held = find(images, name)
+    if held is None:
+        raise RefusedError(404, f"No such image: {name}")
+    if shape.store == "podman":
+        row = _podman_row(held, set())
+    else:
+        row = _docker_row(shape, held, _NAMES_ONLY)
+    keys = ("Id", "RepoTags", "RepoDigests", "Size")
+    return _json(shape, {key: row[key] for key in keys})
+
+
+def _containers(images: Sequence[FakeImage], *, everything: bool) -> list[dict[str, Any]]:
+    """The containers of all images, none of which runs; with their images' ids, or manifests'."""
+    made_from: list[str] = []
+    for held in images if everything else ():
+        manifests = [
+            manifest["ID"]
+            for manifest in held.manifests or ()
+            for _ in (manifest.get("ImageData") or {}).get("Containers") or ()
+        ]
+        made_from += manifests
+        made_from += [held.id] * (held.containers - len(manifests))
+    return [
+        {"Id": f"{number:064x}", "Image": id_, "ImageID": id_, "State": "created"}
+        for number, id_ in enumerate(made_from)
+    ]
 
 
 def _date() -> str:
@@ -227,6 +278,17 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     containers: bool
     never_null: bool
     virtual_size: bool
+
+
+_NAMES_ONLY = _Options(
+    shared_size=False,
+    manifests=False,
+    identity=False,
+    descriptor=False,
+    containers=False,
+    never_null=True,
+    virtual_size=False,
+)
 
 
 def _docker_created(shape: Shape, held: FakeImage) -> int:

@@ -167,7 +167,8 @@ class FakeEngine:
         asked = ", ".join(dict.fromkeys(f"{one.method} {one.target}" for one in self._unknown))
         text = (
             f"the fake {self.engine} was asked for what it does not know: {asked}; it answers "
-            "/images/json, /_ping and /version. FakeEngine(strict=False) lets it pass"
+            "/images/json, /images/{name}/json, /containers/json, /_ping and /version. "
+            "FakeEngine(strict=False) lets it pass"
         )
         if error is None:
             raise UnknownRequest(text)

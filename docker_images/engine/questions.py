@@ -1,0 +1,250 @@
+"""A whole question: as few and as cheap requests as are sure to give the right answer.
+
+Knows what one list does not tell, and which narrower list would do. Refuses to know how a list is
+asked for and read (`engine`), and what a question means (`query`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import anyio
+import msgspec
+from msgspec.structs import force_setattr
+
+from docker_images.engine.engine import Engine
+from docker_images.engine.versions import compares_canonical_names, tells_manifests
+from docker_images.errors import EngineResponseError, UnsupportedByEngineError
+from docker_images.images.models import ImageSummary
+from docker_images.images.normalise import normalise
+from docker_images.images.references import Reference, is_pattern
+from docker_images.query import Query
+
+__all__ = ["answer", "narrow_filters"]
+
+Images = list[ImageSummary]
+Filters = dict[str, list[str]]
+
+MAX_LOOKUPS = 16
+"""Images of a narrow list to look up; with more of them the whole list is asked."""
+LOOKUPS_AT_ONCE = 4
+
+
+async def answer(engine: Engine, query: Query) -> Images:
+    """The images of the answer, in order; raises as `Engine.list` does."""
+    filters: Filters = {}
+    images: Images | None = None
+    if query.references or query.dangling:
+        filters, images = await _ask_narrowly(engine, query)
+    if images is None:
+        images = await engine.list(query)
+    if "before" in query.asked or "since" in query.asked:
+        await _check_anchors(engine, query, images)
+    if query.unwanted and _in_containerd(images):
+        images = await _without_unwanted(engine, query, filters, images)
+    if query.containers and any(image.containers is None for image in images):
+        await _count_containers(engine, query, images)
+    return images
+
+
+# ── The narrow list ─────────────────────────────────────────────────────────────────────────────
+
+
+class _Rule(NamedTuple):
+    """When the engine's own filter lets through every image that ours would."""
+
+    asks: str
+    narrow: bool
+    why: str
+
+
+RULES = (
+    _Rule("all=True", False, "the containerd store has no intermediate images to leave out"),
+    _Rule("dangling=True", True, "the store calls more images dangling than we do"),
+    _Rule("reference: a name[:tag]", True, "its familiar form is compared since Docker 1.13"),
+    _Rule("reference: a pattern", True, "compared with canonical names too, from API 1.55 on"),
+    _Rule("reference: anything else", False, "digests of the list are not in the store"),
+)
+"""What `narrow_filters` decides, and why. From API 1.48 on, on the containerd store only."""
+
+
+def narrow_filters(query: Query, *, canonical: bool) -> Filters | None:
+    """Filters for a list that holds at least the images of the answer; None where none is sure to.
+
+    `canonical`: whether the engine compares patterns with canonical names, too.
+    """
+    narrow: Filters = {}
+    if query.all:
+        return None
+    if query.dangling:
+        narrow["dangling"] = ["true"]
+    names = [_spelled(text, canonical=canonical) for text in query.references]
+    if names and None not in names:
+        narrow["reference"] = list(dict.fromkeys(name for name in names if name))
+    return {**query.asked, **narrow} if narrow else None
+
+
+def _spelled(text: str, *, canonical: bool) -> str | None:
+    """How the engine must be asked for a name or pattern; None where it would miss some."""
+    if is_pattern(text):
+        return text if canonical and not text.startswith("library/") else None
+    name = Reference.parse(text)
+    if not name.registry or name.digest is not None or name.registry == "localhost":
+        return None
+    return str(name)
+
+
+async def _ask_narrowly(engine: Engine, query: Query) -> tuple[Filters, Images | None]:
+    """The filters and the images of a narrow list that gives the answer; otherwise None."""
+    canonical = engine.speaks is not None and compares_canonical_names(engine.speaks)
+    filters = narrow_filters(query, canonical=canonical)
+    if filters is None or engine.describes is False or engine.refuses_lookups:
+        return {}, None
+    images = await engine.list(query.with_filters(**filters))
+    # What Docker does not find is not there; Podman finds names in another way.
+    if engine.describes is None and not images:
+        return filters, images
+    if engine.describes and len(images) <= MAX_LOOKUPS and await _name(engine, images):
+        return filters, query.select(images)
+    return {}, None
+
+
+class _Names(msgspec.Struct):
+    """What `GET /images/{id}/json` tells of an image's names."""
+
+    repo_tags: tuple[str, ...] | None = msgspec.field(default=None, name="RepoTags")
+    repo_digests: tuple[str, ...] | None = msgspec.field(default=None, name="RepoDigests")
+
+
+async def _name(engine: Engine, images: Images) -> bool:
+    """Give the images of a narrow list all their names; False where that is not possible."""
+    turns = anyio.CapacityLimiter(LOOKUPS_AT_ONCE)
+    whole = True
+
+    async def look_up(image: ImageSummary, scope: anyio.CancelScope) -> None:
+        nonlocal whole
+        async with turns:
+            try:
+                found = await engine.get(f"/images/{image.id}/json", type=_Names)
+            except EngineResponseError as error:
+                # An image that is gone is not in the whole list either. Anything else is refused
+                # by something before the engine, which lets only lists through.
+                engine.refuses_lookups = error.status != 404
+                whole = False
+            else:
+                # Of an image in several repositories the list tells one digest: which one, its
+                # names do not say.
+                whole = whole and len(found.repo_digests or ()) < 2
+                force_setattr(image, "repo_tags", found.repo_tags)
+                force_setattr(image, "repo_digests", found.repo_digests)
+        if not whole:
+            scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for image in images:
+            tasks.start_soon(look_up, image, tasks.cancel_scope)
+    normalise(images, shared_size=True)
+    return whole
+
+
+# ── What one list does not tell ─────────────────────────────────────────────────────────────────
+
+
+def _in_containerd(images: Iterable[ImageSummary]) -> bool | None:
+    """Whether a list comes from the containerd store; None where it does not show.
+
+    There the id of an image is the digest that its names point to. A graph driver knows a digest
+    only of what was pulled or pushed, and Podman's is never the id.
+    """
+    known: bool | None = None
+    for image in images:
+        if image.descriptor or any(digest.endswith(image.id) for digest in image.repo_digests):
+            return True
+        if image.repo_tags or image.repo_digests:
+            known = False
+    return known
+
+
+async def _without_unwanted(
+    engine: Engine, query: Query, filters: Filters, images: Images
+) -> Images:
+    """Leave out what the engine says has an excluded label, on whichever platform."""
+    for label in query.unwanted:
+        asked = {**filters, "label": [label]}
+        with_it = {image.id for image in await engine.list(query.with_filters(**asked))}
+        images = [image for image in images if image.id not in with_it]
+    return images
+
+
+class _Container(msgspec.Struct):
+    image_id: str = msgspec.field(default="", name="ImageID")
+
+
+async def _count_containers(engine: Engine, query: Query, images: Images) -> None:
+    """Count the containers of each image, where the list did not.
+
+    moby daemon/list.go@b985e23: `ImageID` is the image that a container was made from; with the
+    containerd store it can be the manifest of one platform.
+    """
+    found = await engine.get("/containers/json", "all=1", type=list[_Container])
+    ids = (one.image_id for one in found)
+    counts = Counter(id_ if ":" in id_ else f"sha256:{id_}" for id_ in ids if id_)
+    unresolved = counts.keys() - {image.id for image in images}
+    unknown = False
+    if unresolved and _in_containerd(images) is not False:
+        unknown = await _resolve(engine, counts, unresolved)
+    for image in images:
+        if image.containers is None:
+            count = counts[image.id]
+            force_setattr(image, "containers", None if unknown and not count else count)
+
+
+async def _resolve(engine: Engine, counts: Counter[str], unresolved: Iterable[str]) -> bool:
+    """Find the images of containers whose id is in no list yet; whether some stay unknown."""
+    whole = await engine.list(Query(params="all=1", all=True))
+    if not _in_containerd(whole):
+        return False  # a container of an image that was removed by force
+    left = set(unresolved) - {image.id for image in whole}
+    if left and engine.speaks is not None and tells_manifests(engine.speaks):
+        for image in await engine.list(Query(params="all=1&manifests=1", all=True)):
+            for manifest in image.manifests or ():
+                if manifest.id in left:
+                    counts[image.id] += counts[manifest.id]
+                    left.discard(manifest.id)
+    return bool(left)
+
+
+# ── Anchors without a time ──────────────────────────────────────────────────────────────────────
+
+
+async def _check_anchors(engine: Engine, query: Query, images: Images) -> None:
+    """Refuse `before` and `since` where they are no filter: the anchor is in its own answer.
+
+    Docker from 25 on lists everything where the anchor has no time:
+    moby daemon/containerd/image_list.go@b985e23.
+    """
+    for option in ("before", "since"):
+        for anchor in query.asked.get(option, ()):
+            found = images
+            if query.tests or len(query.asked) > 1:  # something else may hide it
+                found = await engine.list(Query(all=query.all).with_filters(**{option: [anchor]}))
+            if any(_is_called(image, anchor) for image in found):
+                raise UnsupportedByEngineError(
+                    f"{option}={anchor!r} names an image without a time, with which "
+                    f"{engine.info} at {engine.endpoint} can compare nothing; name another image",
+                    endpoint=engine.endpoint,
+                    option=option,
+                    needed="an image that says when it was made",
+                    found="an image without a time",
+                    engine=str(engine.info),
+                )
+
+
+def _is_called(image: ImageSummary, anchor: str) -> bool:
+    """Whether an engine finds this image by that id, beginning of an id, or name."""
+    digits = image.id.partition(":")[2]
+    if image.id == anchor or (len(anchor) >= 4 and digits.startswith(anchor)):
+        return True
+    name = Reference.parse(anchor)
+    wanted = name if name.tag or name.digest else msgspec.structs.replace(name, tag="latest")
+    return any(str(found) == str(wanted) for found in image.references)
