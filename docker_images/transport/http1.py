@@ -121,8 +121,7 @@ class Connection:
             self._begun = True
             if start[:1] != b"H":
                 raise ProtocolError(f"it begins {start[:40]!r}")
-        if self._interim and not self.status and _OTHER_PROTOCOL.search(data):
-            raise ProtocolError(f"it begins {data[:40]!r}")
+        had_status = self.status > 0
         self._silent = False
         try:
             self._parser.feed_data(data)
@@ -133,6 +132,8 @@ class Connection:
             if not self._done:
                 raise ProtocolError(f"{error}: it begins {data[:40]!r}") from error
             self._keep_alive = False
+        if self._interim and not had_status and (other := _OTHER_PROTOCOL.search(data)):
+            raise ProtocolError(f"it begins {data[other.start() :][:40]!r}")
         if self._fault:
             raise ProtocolError(self._fault)
         if self._done:

@@ -1,0 +1,353 @@
+"""Faults that people who do this job have met, or that attacks have found: what is right instead.
+
+Each was reproduced on an earlier version of the library.
+"""
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+import trio
+import uvloop
+from hostile import (
+    LIST,
+    OLD,
+    Peer,
+    answer,
+    answering,
+    docker,
+    images,
+    serving,
+)
+
+from docker_images import (
+    ApiVersion,
+    DockerClient,
+    EngineResponseError,
+    EngineTimeoutError,
+    ResponseFormatError,
+)
+from docker_images.engine import engine
+from docker_images.transport import pool
+from docker_images.transport.deadline import TimeLimitError, time_limit
+
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+
+RUNS = [
+    pytest.param(lambda main: asyncio.run(main()), id="asyncio"),
+    pytest.param(lambda main: uvloop.run(main()), id="uvloop"),
+    pytest.param(trio.run, id="trio"),
+]
+
+
+# ── Answers ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("status", [b"150 Hm", b"199 Hm", b"104 Hm", b"110 Response is Stale"])
+@pytest.mark.parametrize("body", [b"[]", b'[{"Id":"sha256:evil"},'])
+async def test_the_body_of_an_interim_answer_is_never_part_of_a_list(
+    status: bytes, body: bytes
+) -> None:
+    interim = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    chunked = b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+    for odd in (interim, chunked % (status, len(body), body)):
+        with serving(answering(odd + answer(b" "))) as server:
+            async with DockerClient(server.host) as client:
+                with pytest.raises(ResponseFormatError, match="interim answer"):
+                    await client.list_images()
+
+
+@pytest.mark.anyio
+async def test_a_flood_of_interim_bodies_ends_at_once() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        while True:
+            peer.send(b"HTTP/1.1 150 Hm\r\nContent-Length: 100000\r\n\r\n" + b" " * 100_000)
+
+    with serving(script) as server:
+        async with DockerClient(server.host, max_response_bytes=1000) as client:
+            with pytest.raises(ResponseFormatError, match="interim answer"):
+                await client.list_images()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+@pytest.mark.parametrize("protocol", [b"RTSP/1.0", b"ICE/1.1"])
+async def test_another_protocol_is_not_taken_for_http(before: bytes, protocol: bytes) -> None:
+    with serving(answering(before + LIST.replace(b"HTTP/1.1", protocol))) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(ResponseFormatError, match=protocol.decode()):
+                await client.list_images()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("404 Not Found", "content digest sha256:ab: not found"),
+        ("500 Oops", "locating image with ID ab"),
+    ],
+)
+async def test_a_list_that_an_image_left_meanwhile_is_asked_for_once_more(
+    status: str, message: str
+) -> None:
+    gone = answer(b'{"message":"%b"}' % message.encode(), status)
+    with serving(answering(gone, LIST)) as server:
+        async with DockerClient(server.host) as client:
+            assert len(await client.list_images()) == 3
+    with serving(answering(gone, gone, LIST)) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(EngineResponseError, match=message):
+                await client.list_images()
+        assert len(server.requests) == 2
+    other = answer(b'{"message":"page not found"}', status)
+    with serving(answering(other, LIST)) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(EngineResponseError, match="page not found"):
+                await client.list_images()
+
+
+# ── Deadlines and cancellation ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("apart", [0, 0.0005, -0.0005, 0.002, -0.002])
+def test_a_deadline_that_passes_with_that_of_a_scope_around_it_leaks_no_cancellation(
+    run: Run, apart: float
+) -> None:
+    leaks = 0
+
+    async def main() -> None:
+        nonlocal leaks
+        for number in range(60):
+            seconds = 0.003
+            try:
+                with anyio.move_on_after(seconds + apart):
+                    if number % 2:
+                        with time_limit(seconds):
+                            await anyio.sleep(60)
+                    else:  # busy, as when a long list is decoded: both pass in one turn
+                        with time_limit(seconds):
+                            end = monotonic() + seconds + abs(apart) + 0.001
+                            while True:
+                                await anyio.lowlevel.checkpoint()
+                                while monotonic() < end:
+                                    pass
+            except TimeLimitError:
+                pass
+            except BaseException:
+                leaks += 1
+            await anyio.lowlevel.checkpoint()  # raises what was left behind
+
+    run(main)
+    assert leaks == 0
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_deadline_passes_although_a_scope_within_was_cancelled_at_the_same_time(
+    run: Run,
+) -> None:
+    async def twice() -> None:
+        with anyio.move_on_after(0.005):
+            await anyio.sleep(60)
+        await anyio.sleep(60)
+
+    async def main() -> None:
+        for _ in range(20):
+            with pytest.raises(TimeLimitError), time_limit(0.005):
+                await twice()
+
+    run(main)
+
+
+# ── Turns ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.anyio
+async def test_of_three_hundred_pollers_the_slowest_is_served_half_as_often_as_the_median() -> None:
+    served: Counter[int] = Counter()
+
+    async def poll(number: int) -> None:
+        while sum(served.values()) < 3000:
+            assert len(await client.list_images()) == 3
+            served[number] += 1
+
+    with serving(docker("1.55")) as server:
+        async with DockerClient(server.host) as client, anyio.create_task_group() as tasks:
+            for number in range(300):
+                tasks.start_soon(poll, number)
+    counts = sorted(served[number] for number in range(300))
+    assert counts[0] >= counts[150] / 2
+
+
+@pytest.mark.anyio
+async def test_a_first_call_without_a_deadline_on_a_hung_engine_keeps_no_other_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 0.1)
+
+    def script(peer: Peer) -> None:
+        while peer.request():
+            if peer.number == 0:
+                asked.set()
+                peer.wait()
+            peer.send(LIST)
+
+    asked = threading.Event()
+    with serving(script) as server:
+        async with DockerClient(server.host) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: client.list_images(timeout=None))
+            assert await anyio.to_thread.run_sync(asked.wait, 60)
+            lists: list[int] = []
+
+            async def call() -> None:
+                lists.append(len(await client.list_images()))
+
+            async with anyio.create_task_group() as others:
+                for _ in range(10):
+                    others.start_soon(call)
+            assert lists == [3] * 10
+            tasks.cancel_scope.cancel()
+
+
+# ── Connections ─────────────────────────────────────────────────────────────────────────────────
+
+
+def falls_silent(peer: Peer) -> None:
+    """Answers until `peer.server.silent` is set; then only new connections are served."""
+    born_silent = getattr(peer.server, "silent", False)
+    while peer.request():
+        if getattr(peer.server, "silent", False) and not born_silent:
+            peer.wait()
+            return
+        if not getattr(peer.server, "silent", False):
+            peer.gather(6)
+        peer.send(LIST)
+
+
+@pytest.mark.anyio
+async def test_six_kept_connections_that_die_in_silence_cost_one_call() -> None:
+    with serving(falls_silent, tcp=True) as server:
+        async with DockerClient(server.host, api_version="1.55") as client:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(6):
+                    tasks.start_soon(client.list_images)
+            assert server.connections == 6
+            server.silent = True  # type: ignore[attr-defined]
+            with pytest.raises(EngineTimeoutError):
+                await client.list_images(timeout=0.2)
+            assert len(await client.list_images()) == 3
+            assert server.connections == 7
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("tcp", "connections"), [(True, 2), (False, 1)])
+async def test_a_connection_to_tcp_that_was_idle_for_too_long_is_not_used(
+    tcp: bool, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(pool, "monotonic", lambda: now)
+    with serving(answering(LIST), tcp=tcp) as server:
+        async with DockerClient(server.host) as client:
+            await client.list_images()
+            now += 29
+            await client.list_images()
+            assert server.connections == 1
+            now += 31
+            await client.list_images()
+            assert server.connections == connections
+
+
+def test_a_forked_process_uses_connections_of_its_own() -> None:
+    def script(peer: Peer) -> None:
+        while peer.request():
+            peer.send(answer(images(peer.number + 1)))
+
+    def lists(times: int) -> set[int]:
+        return {len(loop.run_until_complete(client.list_images())) for _ in range(times)}
+
+    with serving(script) as server:
+        loop = asyncio.new_event_loop()
+        client = DockerClient(server.host)
+        assert lists(2) == {1}
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.write(writing, b"%d" % min(lists(20)))
+            finally:
+                os._exit(0)
+        assert lists(20) == {1}
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert os.read(reading, 10) == b"2", "the child has made a connection"
+        assert lists(20) == {1}, "and closed nothing of its parent's"
+        os.close(reading)
+        os.close(writing)
+        loop.run_until_complete(client.aclose())
+        loop.close()
+
+
+def test_threads_that_negotiate_anew_at_the_same_time_never_ask_without_a_version() -> None:
+    def script(peer: Peer) -> None:
+        number = 0
+        while peer.request():
+            number += 1
+            peer.send((OLD.replace(b"1.41", b"1.12"), answer(images(3)))[number % 2])
+
+    async def calls() -> None:
+        for _ in range(100):
+            try:
+                await client.list_images()
+            except Exception as error:
+                told.append(error)
+
+    told: list[Exception] = []
+    with serving(script) as server:
+        client = DockerClient(server.host)
+        threads = [threading.Thread(target=asyncio.run, args=(calls(),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not [error for error in told if isinstance(error, TypeError)]
+        assert not [request for request in server.requests if b"None" in request]
+
+
+# ── What is known afterwards ────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.anyio
+async def test_after_a_ping_the_version_and_the_engine_are_known() -> None:
+    head = {"Api-Version": "1.41", "Server": "Docker/20.10.24 (linux)", "Ostype": "linux"}
+    with serving(answering(answer(b"OK", headers=head))) as server:
+        async with DockerClient(server.host) as client:
+            assert (client.engine, client.api_version) == (None, None)
+            info = await client.ping(timeout=60)
+            assert client.engine == info
+            assert (str(info), client.api_version) == ("Docker 20.10.24", ApiVersion(1, 41))
+
+
+def test_a_client_says_its_host_and_its_state() -> None:
+    client = DockerClient("unix:///run/engine.sock")
+    assert repr(client) == "<DockerClient host='unix:///run/engine.sock', open>"
+    asyncio.run(client.aclose())
+    assert repr(client) == "<DockerClient host='unix:///run/engine.sock', closed>"
+    assert "context='prod'" in repr(DockerClient(context="prod"))
+    assert "not looked up yet" in repr(DockerClient())
+
+
+def test_a_deadline_of_any_size_is_a_number_or_a_value_error() -> None:
+    for timeout in (10**400, -(10**400)):
+        with pytest.raises(ValueError, match="timeout"):
+            DockerClient(timeout=timeout)
+        with pytest.raises(ValueError, match="connect_timeout"):
+            DockerClient(connect_timeout=timeout)
