@@ -135,7 +135,8 @@ def start(name: str, folder: Path, *options: str) -> Iterator[str]:
     command = (_podman if name.startswith("podman") else _dockerd)(name, folder, home)
     path = folder / "engine.sock"
     command += options
-    with _serving(suites.command(home, *command) if home else command, folder, path) as host:
+    command = suites.command(home, *command) if home else suites.tied(*command)
+    with _serving(command, folder, path) as host:
         version = call(host, "GET", "/version").json()["Version"]
         if name in TABLE and not _is(version, TABLE[name].version):
             absent(f"{MISSING}{name} is {version} by now; tests/engines.py needs a row", not moving)
@@ -183,7 +184,7 @@ def _serving(command: list[str], folder: Path, path: Path) -> Iterator[str]:
     host = f"unix://{path}"
     log = folder / "log"
     with log.open("wb") as output:
-        # A group of its own: an engine's helpers end with it, and ctrl-c does not reach it early.
+        # A session of its own: ctrl-c does not reach it early.
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         deadline = time.monotonic() + 300
@@ -193,12 +194,17 @@ def _serving(command: list[str], folder: Path, path: Path) -> Iterator[str]:
             time.sleep(0.05)
         yield host
     finally:
-        os.kill(_innermost(process.pid), signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a server that `suites` has the command for, and whatever it started."""
+    os.kill(_innermost(process.pid), signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _innermost(pid: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import engines
+import suites
 
 FAR_SIDES = {
     "good": "",
@@ -73,7 +74,7 @@ def start_sshd(folder: Path, docker_host: str) -> Iterator[Sshd]:
     log = folder / "sshd.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            (server, "-D", "-e", "-f", str(folder / "sshd_config")), stderr=output
+            suites.tied(server, "-D", "-e", "-f", str(folder / "sshd_config")), stderr=output
         )
     try:
         deadline = time.monotonic() + 300
@@ -83,8 +84,7 @@ def start_sshd(folder: Path, docker_host: str) -> Iterator[Sshd]:
             time.sleep(0.02)
         yield Sshd(folder, port)
     finally:
-        process.terminate()
-        process.wait()
+        engines.end(process)
 
 
 def _listens(port: int) -> bool:

@@ -141,11 +141,21 @@ def command(suite: str, *inner: str, share: Sequence[str] = ()) -> list[str]:
     `inner` starts ends with it, and it ends when the thread that started it does.
     """
     shared = " ".join((tempfile.gettempdir(), *share))
-    return [
-        *("setpriv", "--pdeathsig", "KILL"),
-        *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
-        *("sh", "-euc", _ENTER, "sh", str(folder(suite)), shared, *inner),
-    ]
+    return [*_TIED, "sh", "-euc", _ENTER, "sh", str(folder(suite)), shared, *inner]
+
+
+_TIED = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
+)
+
+
+def tied(*inner: str) -> list[str]:
+    """The command that runs `inner` on this machine itself.
+
+    Whatever `inner` starts ends with it, and it ends when the thread that started it does.
+    """
+    return [*_TIED, "--mount-proc", *inner]
 
 
 def _main(suites: Sequence[str]) -> int:

@@ -2,13 +2,15 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import engines
 import pytest
+from hostile import until
 
 
 @pytest.mark.parametrize("name", engines.NAMES)
@@ -37,34 +39,53 @@ def test_the_tests_of_an_engine_share_a_worker(request: pytest.FixtureRequest, n
     assert request.node.nodeid.endswith(f"@{engines.at_hand(name)}")
 
 
-STARTER = """
-import sys, time, engines
-from pathlib import Path
-with engines.start(sys.argv[1], Path(sys.argv[2])) as host:
-    print(host, flush=True)
+ENGINE = """
+with engines.start(sys.argv[2], folder) as host:
+    print(host.removeprefix("unix://"), flush=True)
+    time.sleep(600)
+"""
+SSHD = """
+with sshd.start_sshd(folder, "unix:///nowhere") as running:
+    print(running.port, flush=True)
     time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("name", engines.NAMES)
-def test_an_engine_ends_with_the_process_that_started_it(name: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [*((ENGINE, name) for name in (*engines.NAMES, *engines.OWN)), (SSHD, "sshd")],
+    ids=[*engines.NAMES, *engines.OWN, "sshd"],
+)
+def test_a_server_ends_with_the_process_that_started_it(program: str, name: str) -> None:
+    program = (
+        "import sys, time, engines, sshd, pathlib\nfolder = pathlib.Path(sys.argv[1])" + program
+    )
     with engines.folder() as folder:
-        command = [sys.executable, "-c", STARTER, name, str(folder)]
+        command = [sys.executable, "-c", program, str(folder), name]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as own:
             assert own.stdout is not None
-            host = own.stdout.readline().strip()
-            if not host:
+            address = own.stdout.readline().strip()
+            if not address:
                 engines.absent(f"{engines.MISSING}{name} did not start")
+            assert listens(address)
             own.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while _serves(host) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not _serves(host)
+        assert until(lambda: not listens(address) and not those_that_name(folder))
 
 
-def _serves(host: str) -> bool:
-    try:
-        return engines.call(host, "GET", "/_ping").status == 200
-    except OSError:
-        return False
+def listens(address: str) -> bool:
+    family = socket.AF_INET if address.isdecimal() else socket.AF_UNIX
+    with socket.socket(family) as client:
+        return (
+            client.connect_ex(("127.0.0.1", int(address)) if address.isdecimal() else address) == 0
+        )
+
+
+def those_that_name(folder: Path) -> list[str]:
+    """The processes that have the folder among their words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(folder) in path.read_text():
+                found.append(path.parent.name)
+    return found
