@@ -116,7 +116,7 @@ def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
 def test_the_bounds_in_the_pages_are_those_of_the_code() -> None:
     security = (ROOT / "SECURITY.md").read_text()
     reliability = (ROOT / "docs" / "reliability.md").read_text()
-    assert f"{MAX_CALLS} calls at once, {MAX_IDLE} idle connections kept" in security
+    assert f"{MAX_CALLS} requests at the same time and {MAX_IDLE} idle connections" in security
     assert f"at most {MAX_IDLE} connections are kept" in reliability
     assert f"{MAX_RESPONSE_BYTES // 2**20} MiB unless set otherwise" in security
     assert f"{MAX_HEAD // 1024} KiB without a byte of body" in security
