@@ -2,39 +2,34 @@
 
 import inspect
 import json
-import re
-from pathlib import Path
+from urllib.parse import quote
 
+import engines
 import msgspec
 import pytest
+from facts import FACTS, code, fact, table
 from recorded import exchanges, recording
 
 import docker_images
 from docker_images import DockerClient, ImageSummary
 from docker_images.engine.versions import NEEDS
-
-PAGE = (Path(__file__).parent.parent / "docs" / "engines.md").read_text()
+from docker_images.testing import ENGINE_NAMES
+from docker_images.testing.shapes import shape_named
 
 COLUMNS = {
     "Docker 20.10": ["docker-20.10.24"],
-    "Docker 25, graph": ["docker-25.0.5"],
-    "Docker 28 and 29, graph": ["docker-28.5.2", "docker-master"],
-    "Docker 28 and 29, containerd": ["docker-28.5.2-containerd", "docker-master-containerd"],
-    "Podman 4.3": ["podman-4.3.1"],
+    "Docker 25 and 26, graph": ["docker-25.0.5", "docker-26.1.5"],
+    "Docker 25 and 26, containerd": ["docker-25.0.5-containerd", "docker-26.1.5-containerd"],
+    "Docker 28 and 29, graph": ["docker-28.5.2", "docker-29.7.2", "docker-master"],
+    "Docker 28 and 29, containerd": [
+        "docker-28.5.2-containerd",
+        "docker-29.7.2-containerd",
+        "docker-master-containerd",
+    ],
+    "Podman 4.3 and 5.4": ["podman-4.3.1", "podman-5.4.2"],
+    "Podman 5.8": ["podman-5.8.6"],
 }
 """What the columns were recorded from."""
-
-
-def table(name: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The heads of a table, and its rows by the code in their first cell."""
-    part = PAGE.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0]
-    lines = [line.strip("| \n").split(" | ") for line in part.strip().splitlines()]
-    heads, _, *rows = lines
-    return heads, {row[0]: row[1:] for row in rows}
-
-
-def code(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
 
 
 def test_every_field_of_an_image_has_a_row_in_the_order_of_the_code() -> None:
@@ -90,3 +85,33 @@ def test_every_question_has_a_row() -> None:
     assert {name for cell in rows for name in code(cell)} == keywords - NEEDS.keys() - {
         *("self", "timeout")
     }
+
+
+def test_every_engine_has_a_row_and_those_are_live_that_the_tests_run() -> None:
+    assert list(FACTS) == list(ENGINE_NAMES)
+    live = {name for name, row in FACTS.items() if row["tested"] == "live"}
+    assert live == {shape_named(name).name for name in engines.NAMES}
+    assert {row["tested"] for row in FACTS.values()} == {"live", "recorded"}
+
+
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_a_live_engine_is_what_its_row_says(live: engines.Live, name: str) -> None:
+    host = live.host(name)
+    version = engines.call(host, "GET", "/version").json()
+    assert f"{version['MinAPIVersion']} – {version['ApiVersion']}" == fact(name, "API")
+    podman = version["Components"][0]["Name"].startswith("Podman")
+    store = "containerd" if engines.TABLE[name].containerd else "graph"
+    assert fact(name, "store") == ("podman" if podman else store)
+
+    rows = engines.call(host, "GET", "/images/json").json()
+    (undated,) = (
+        row for row in rows if any("demo/undated" in tag for tag in row["RepoTags"] or ())
+    )
+    told = {-62135596800: "year 1", 0: "1970"}
+    assert told.get(undated["Created"], "loading") == fact(name, "not dated")
+    counted = any(row["Containers"] > 0 for row in rows)
+    assert fact(name, "containers") == ("counted" if counted else "not counted")
+
+    query = "filters=" + quote('{"label":{"stage=prod":true,"maintainer":true}}')
+    found = engines.call(host, "GET", f"/images/json?{query}").json()
+    assert fact(name, "several labels in `filters`") == ("all" if len(found) == 1 else "any")

@@ -6,22 +6,35 @@ from typing import Any
 
 import pytest
 import recorded
+from msgspec.structs import replace
 
 from docker_images.testing.answers import Answer, answer, read_request
 from docker_images.testing.images import Images, as_image
-from docker_images.testing.shapes import ENGINES, Shape, shape_named
+from docker_images.testing.shapes import ENGINES, Shape, shape_named, version_of
 
 SHAPES = {
     "docker-20.10.24": "docker 20.10",
     "docker-25.0.5": "docker 25",
     "docker-25.0.5-containerd": "docker 25 containerd",
+    "docker-26.1.5": "docker 26.1",
+    "docker-26.1.5-containerd": "docker 26.1 containerd",
     "docker-28.5.2": "docker 28.5",
     "docker-28.5.2-containerd": "docker 28.5 containerd",
+    "docker-29.7.2": "docker 29.7",
+    "docker-29.7.2-containerd": "docker 29.7 containerd",
     "docker-master": "docker master",
     "docker-master-containerd": "docker master containerd",
     "podman-4.3.1": "podman 4",
+    "podman-5.4.2": "podman 5.4",
+    "podman-5.8.6": "podman 5.8",
 }
-SHAPE = {name: shape_named(engine) for name, engine in SHAPES.items()}
+SHAPE = {
+    # The oldest version that it accepts is an engine's configuration.
+    name: replace(
+        shape_named(engine), oldest=version_of(recorded.recording(name)["min_api_version"])
+    )
+    for name, engine in SHAPES.items()
+}
 UNSTABLE_HEADERS = {"date", "content-length", "transfer-encoding"}
 
 
@@ -57,17 +70,26 @@ def _add_what_no_listing_tells(name: str, images: Images) -> None:
         for limit in json.loads(filters).get("before", ()):
             # Which of the images of one second came last.
             reference = images[limit]
-            if any(row["Created"] == reference.created for row in rows):
-                reference.created = (reference.created or 0) + 0.5
+            second, ids = reference.created, {row["Id"] for row in rows}
+            if any(row["Created"] == second for row in rows):
+                reference.created = (second or 0) + 0.5
+                for image in images:
+                    if image.created == second and image.id not in ids:
+                        image.created = (second or 0) + 0.75
+            # Listed as made in 1970, and yet not before anything: nobody said when.
+            for image in images:
+                if image.created == 0 and image.id not in ids:
+                    image.created = None
         if json.loads(filters).get("dangling") == ["true"] and "containerd" in name:
             for row in rows:
                 images[row["Id"]].dangling_record = bool(images[row["Id"]].tags)
 
 
 def now(name: str) -> float:
-    """When it was recorded: a minute after the last image was made."""
+    """When it was recorded: a minute after the newest image, but for those of the far future."""
     body = recorded.exchanges(name)["GET /images/json"]["body"]
-    return max(row["Created"] for row in json.loads(body)) + 60
+    times = [row["Created"] for row in json.loads(body)]
+    return max(time for time in times if time < 2**32) + 60
 
 
 def ask(name: str, request: str) -> tuple[Shape, Answer]:

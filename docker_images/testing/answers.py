@@ -130,7 +130,7 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
         if request.path == "/containers/json":
             return _json(shape, _containers(images, everything=_true(request.query.get("all", ""))))
         if shape.store == "podman":
-            return _podman_list(shape, images, request, now)
+            return _podman_list(shape, images, request, version, now)
         return _docker_list(shape, images, request, version, now)
     except RefusedError as refused:
         return _error(shape, version, refused)
@@ -151,7 +151,7 @@ def _inspect(shape: Shape, images: Sequence[FakeImage], name: str) -> Answer:
     if held is None:
         raise RefusedError(404, f"No such image: {name}")
     if shape.store == "podman":
-        row = _podman_row(held, set())
+        row = _podman_row(shape, held, set())
     else:
         row = _docker_row(shape, held, _NAMES_ONLY)
     keys = ("Id", "RepoTags", "RepoDigests", "Size")
@@ -215,7 +215,7 @@ def _error(shape: Shape, version: Version, refused: RefusedError) -> Answer:
             "response": refused.status,
         }
         return _json(shape, body, refused.status)
-    if version < (1, 24):
+    if version < (1, 24) and shape.plain_errors:
         # `MakeErrorHandler` of moby: before 1.24 errors were plain text.
         text = f"{refused.message}\n".encode()
         return Answer(status=refused.status, headers=(*_headers(shape), *_PLAIN), body=text)
@@ -325,7 +325,8 @@ def _docker_row(shape: Shape, held: FakeImage, options: _Options) -> dict[str, A
     if options.manifests and (manifests := _manifests(held)):
         row["Manifests"] = [_manifest(one, options.identity) for one in manifests]
     row["RepoDigests"], row["RepoTags"] = digests, tags
-    row["SharedSize"] = held.shared_size if options.shared_size and not held.degraded else -1
+    unshared = held.degraded and not held.manifests
+    row["SharedSize"] = held.shared_size if options.shared_size and not unshared else -1
     row["Size"] = held.size
     if options.virtual_size and (held.size or shape.zero_virtual_size):
         row["VirtualSize"] = held.size
@@ -367,9 +368,11 @@ def _manifest(given: dict[str, Any], identity: bool) -> dict[str, Any]:
     return {**given, "ImageData": data}
 
 
-def _podman_list(shape: Shape, images: Sequence[FakeImage], request: Request, now: float) -> Answer:
-    everything = _podman_true(request, "all")
-    if _podman_true(request, "digests"):
+def _podman_list(
+    shape: Shape, images: Sequence[FakeImage], request: Request, version: Version, now: float
+) -> Answer:
+    everything = _podman_true(shape, request, "all")
+    if _podman_true(shape, request, "digests"):
         # It logs, and answers nothing at all.
         return Answer(status=200, headers=_headers(shape))
     listed = podman_filters(
@@ -381,12 +384,19 @@ def _podman_list(shape: Shape, images: Sequence[FakeImage], request: Request, no
         now=now,
     )
     parents = {held.parent.removeprefix("sha256:") for held in images if held.parent}
-    return _json(shape, [_podman_row(held, parents) for held in listed])
+    # Since 5.6 the path decides, and not what the engine speaks.
+    told = re.fullmatch(r"\d+(\.\d+)*", request.version or "") is not None
+    virtual_size = shape.virtual_size_below is None or (told and version < shape.virtual_size_below)
+    counted = shape.shared_size_from is None or _true(request.query.get("shared-size", ""))
+    rows = [_podman_row(shape, held, parents, virtual_size, counted) for held in listed]
+    return _json(shape, rows)
 
 
-def _podman_true(request: Request, name: str) -> bool:
+def _podman_true(shape: Shape, request: Request, name: str) -> bool:
     """gorilla/schema of Podman 4.3: what is no boolean is an error."""
     text = request.query.get(name, "")
+    if shape.podman >= (5,):
+        return _true(text)
     if text.lower() in ("1", "t", "true", "on"):
         return True
     if text.lower() in ("", "0", "f", "false", "off"):
@@ -395,7 +405,13 @@ def _podman_true(request: Request, name: str) -> bool:
     raise RefusedError(400, f"failed to parse parameters for {request.target}: {cause}", cause)
 
 
-def _podman_row(held: FakeImage, parents: set[str]) -> dict[str, Any]:
+def _podman_row(
+    shape: Shape,
+    held: FakeImage,
+    parents: set[str],
+    virtual_size: bool = True,
+    counted: bool = True,
+) -> dict[str, Any]:
     names = list(map(canonical, held.tags))
     digest = held.extra.get("Digest", held.id)
     digests = held.digests
@@ -404,21 +420,24 @@ def _podman_row(held: FakeImage, parents: set[str]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "Id": held.id if held.id.startswith("sha256:") else f"sha256:{held.id}",
         "ParentId": held.parent.removeprefix("sha256:"),
-        "RepoTags": names or None,
+        "RepoTags": names or (None if shape.never_null_from is None else []),
         "RepoDigests": list(map(canonical, digests)),
         "Created": math.floor((held.loaded or 0) if held.created is None else held.created),
         "Size": held.size,
-        "SharedSize": 0,
-        "VirtualSize": held.size,
-        "Labels": dict(sorted(held.labels.items())) if held.labels is not None else None,
-        "Containers": held.containers,
+        "SharedSize": 0 if counted else -1,
     }
-    if names:
-        row["Names"] = names
-    elif not digests and held.id.removeprefix("sha256:") not in parents:
-        row["Dangling"] = True
-    row["Digest"] = digest
-    history = held.extra.get("History", names[::-1])
-    if history:
-        row["History"] = history
-    return row
+    if virtual_size and (held.size or shape.zero_virtual_size):
+        row["VirtualSize"] = held.size
+    row["Labels"] = dict(sorted(held.labels.items())) if held.labels is not None else None
+    row["Containers"] = held.containers
+    dangling = not names and not digests and held.id.removeprefix("sha256:") not in parents
+    told = {
+        "Names": names,
+        "Dangling": dangling,
+        "Digest": digest,
+        "History": held.extra.get("History", names[::-1]),
+    }
+    order = ("Names", "Dangling", "Digest", "History")
+    if shape.podman >= (5,):
+        order = ("Dangling", "Digest", "History", "Names")
+    return row | {key: told[key] for key in order if told[key]}

@@ -105,7 +105,7 @@ def docker_filters(
         values = filters.get(key, {})
         # Docker up to 23 lets one of several win, whichever Go's map gives last.
         counting = list(values)[-1:] if shape.old_filters else values
-        keep += [_compared(_docker_find(images, value), older, shape) for value in counting]
+        keep += [_compared(_docker_find(shape, images, value), older, shape) for value in counting]
     keep += [_until(shape, value, now) for value in filters.get("until", {})]
     for key, negated in (("label", False), ("label!", True)):
         keep += [_docker_label(shape, value, negated) for value in filters.get(key, {})]
@@ -146,7 +146,7 @@ def _docker_parse(shape: Shape, text: str) -> Filters:
             return _maps(given)
         except ValueError as first:
             with suppress(ValueError):
-                lists = _lists(given)
+                lists = _lists(given, shape)
                 return {key: dict.fromkeys(values, True) for key, values in lists.items()}
             raise first
     except ValueError as error:
@@ -167,16 +167,17 @@ def _maps(given: object) -> Filters:
     return filters
 
 
-def _lists(given: object) -> dict[str, list[str]]:
+def _lists(given: object, shape: Shape) -> dict[str, list[str]]:
     """What Go decodes into a `map[string][]string`, or a `ValueError` with its text."""
+    told = shape.podman >= (5, 8)  # built with a Go that says where
     filters: dict[str, list[str]] = {}
     for key, value in _object(given, "map[string][]string").items():
         if not isinstance(value, list):
-            raise _unfit(value, "[]string")
+            raise _unfit(value, "[]string", f"Go struct field .{key}" if told else "Go value")
         filters[key] = []
-        for one in cast("list[object]", value):
+        for number, one in enumerate(cast("list[object]", value)):
             if not isinstance(one, str):
-                raise _unfit(one, "string")
+                raise _unfit(one, "string", f".{key}.{number}" if told else "Go value")
             filters[key].append(one)
     return filters
 
@@ -189,10 +190,10 @@ def _object(value: object, wanted: str) -> dict[str, object]:
     return cast("dict[str, object]", value)
 
 
-def _unfit(value: object, wanted: str) -> ValueError:
+def _unfit(value: object, wanted: str, place: str = "Go value") -> ValueError:
     kinds: dict[type, str] = {dict: "object", list: "array", str: "string", bool: "bool"}
     kind = kinds.get(type(value), "number")
-    return ValueError(f"json: cannot unmarshal {kind} into Go value of type {wanted}")
+    return ValueError(f"json: cannot unmarshal {kind} into {place} of type {wanted}")
 
 
 def _go_json(text: str) -> Any:
@@ -245,22 +246,33 @@ def _docker_dangling(shape: Shape, filters: Filters, word: str) -> bool | None:
     return yes
 
 
-def _docker_find(images: Sequence[FakeImage], name: str) -> FakeImage:
+def _docker_find(shape: Shape, images: Sequence[FakeImage], name: str) -> FakeImage:
     held = find(images, name)
     if held is not None:
         return held
     if split_name(name)[0] != split_name(name)[0].lower():
-        raise RefusedError(400, "invalid reference format: repository name must be lowercase")
+        whole = "" if shape.old_filters else f"({split_name(canonical(name))[0]}) "
+        whole = whole.replace("docker.io/", "")
+        raise RefusedError(
+            400, f"invalid reference format: repository name {whole}must be lowercase"
+        )
     tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"
     raise RefusedError(404, f"No such image: {familiar(tagged)}")
 
 
+_ZERO = -62135596800
+
+
 def _compared(other: FakeImage, older: bool, shape: Shape) -> Keep:
+    theirs = _created(other, shape)
+    if theirs is not None and shape.store == "graph" and not shape.old_filters:
+        # Go's zero time is none; `since` takes the latest of several, beginning with that.
+        theirs = None if theirs == _ZERO or (not older and theirs < _ZERO) else theirs
+
     def keep(held: FakeImage) -> bool:
-        ours, theirs = _created(held, shape), _created(other, shape)
-        return (
-            ours is not None and theirs is not None and (ours < theirs if older else ours > theirs)
-        )
+        ours = _created(held, shape)
+        # To Docker since 25 a time that nobody told is as good as no filter.
+        return theirs is None or (ours is not None and (ours < theirs if older else ours > theirs))
 
     return keep
 
@@ -311,6 +323,8 @@ def _docker_label(shape: Shape, value: str, negated: bool) -> Keep:
         key, negated = key[:-1], not negated
 
     def keep(held: FakeImage) -> bool:
+        if shape.store == "containerd" and held.without_config:
+            return False
         labels = held.labels or {}
         has = key in labels and (not equals or labels[key] == wanted)
         if negated and equals and shape.negation_needs_label:
@@ -329,6 +343,10 @@ def _referenced(
     try:
         tags = [tag for tag in held.tags if _familiar_match(shape, patterns, tag)]
         digests = [name for name in held.digests or () if _familiar_match(shape, patterns, name)]
+        if shape.store == "containerd" and not held.tags and not held.digests:
+            # It has a name nevertheless, which no list shows.
+            nameless = f"moby-dangling@{held.id}"
+            return held if _familiar_match(shape, patterns, nameless) else None
     except ValueError as error:
         # The containerd store drops the error, and with it every image.
         if shape.store == "graph":
@@ -365,8 +383,8 @@ def podman_filters(
     everything: bool,
     now: float,
 ) -> list[FakeImage]:
-    """What Podman lists: values of one key are alternatives, names are never taken away."""
-    given = _podman_parse(text)
+    """What Podman lists."""
+    given = _podman_parse(shape, text)
     if singular:
         given.append(f"reference={singular}")
     parents = {held.parent.removeprefix("sha256:") for held in images if held.parent}
@@ -374,10 +392,13 @@ def podman_filters(
         # The filters are compiled only when there is something to filter.
         return []
     wanted: dict[str, list[Keep]] = {}
-    flags: dict[str, bool] = {} if everything else {"intermediate": False}
-    flags["manifest"] = False
-    for expression in given:
-        key, value, negated = _podman_split(expression)
+    split = [_podman_split(expression) for expression in given]
+    flags: dict[str, bool] = {"manifest": False}
+    if not everything and (
+        shape.podman < (5,) or all(key != "intermediate" for key, _, _ in split)
+    ):
+        flags["intermediate"] = False
+    for key, value, negated in split:
         if key in ("dangling", "intermediate", "manifest", "readonly", "containers"):
             flag = _podman_bool(key, value)
             if flags.setdefault(key, flag) is not flag:
@@ -393,18 +414,33 @@ def podman_filters(
     for key in ("intermediate", "manifest"):
         if key in flags and key not in wanted:
             wanted[key] = [_podman_flag(key, flags[key], parents)]
+    names = [value for key, value, negated in split if key == "reference" and not negated]
+    exact = names[0] if len(split) == 1 and len(names) == 1 and shape.podman >= (5, 8) else None
     return [
-        held
+        _podman_exact(held, exact)
         for held in images
-        if all(any(keep(held) for keep in alternatives) for alternatives in wanted.values())
+        if all(
+            (any if shape.podman < (5,) or key == "reference" else all)(
+                keep(held) for keep in several
+            )
+            for key, several in wanted.items()
+        )
     ]
+
+
+def _podman_exact(held: FakeImage, exact: str | None) -> FakeImage:
+    """Asked for one whole name, Podman 5.8 leaves the image's other names out."""
+    if exact not in held.tags:
+        return held
+    digests = [name for name in held.digests or () if repository(name) == repository(exact)]
+    return _named(held, [exact], digests)
 
 
 def _negated(keep: Keep) -> Keep:
     return lambda held: not keep(held)
 
 
-def _podman_parse(text: str | None) -> list[str]:
+def _podman_parse(shape: Shape, text: str | None) -> list[str]:
     """`key=value` each. 4.3 joins the values of a list to one, as `a=b=c`."""
     if text is None:
         return []
@@ -414,7 +450,10 @@ def _podman_parse(text: str | None) -> list[str]:
             maps = _maps(given).items()
             return [f"{key}={one}" for key, values in maps for one, yes in values.items() if yes]
         except ValueError:
-            return ["=".join((key, *values)) for key, values in _lists(given).items()]
+            lists = _lists(given, shape).items()
+            if shape.podman < (5,):
+                return ["=".join((key, *values)) for key, values in lists]
+            return [f"{key}={one}" for key, values in lists for one in values]
     except ValueError as error:
         raise RefusedError(500, str(error)) from None
 
@@ -424,12 +463,13 @@ def _podman_split(expression: str) -> tuple[str, str, bool]:
     if not unequal:
         key, equals, value = expression.partition("=")
         if not equals:
-            raise RefusedError(
-                500,
-                f'invalid image filter "{expression}": must be in the format '
-                '"filter=value or filter!=value"',
-            )
+            raise _podman_bad(expression)
     return key, value, bool(unequal)
+
+
+def _podman_bad(expression: str) -> RefusedError:
+    text = 'must be in the format "filter=value or filter!=value"'
+    return RefusedError(500, f'invalid image filter "{expression}": {text}')
 
 
 def _podman_bool(key: str, value: str) -> bool:
@@ -466,7 +506,7 @@ def _podman_keep(
         # A short name is looked for on this host first.
         other = find(images, f"localhost/{value}") or find(images, value)
         if other is None:
-            raise RefusedError(500, *_podman_unknown(key, value))
+            raise RefusedError(500, *_podman_unknown(shape, key, value))
         return _compared(other, key == "before", shape)
     if key == "until":
         return _until(shape, value, now)
@@ -476,10 +516,16 @@ def _podman_keep(
             name in (held.labels or {}) and wanted in ("", (held.labels or {})[name])
         )
     if key == "id":
-        return lambda held: held.id.removeprefix("sha256:") == value
+        if shape.podman < (5,):
+            return lambda held: held.id.removeprefix("sha256:") == value
+        return lambda held: held.id.removeprefix("sha256:").startswith(value)
+    if key == "digest" and shape.podman >= (5,):
+        return lambda held: held.extra.get("Digest", held.id).startswith(value)
     if key == "reference":
         return lambda held: any(_podman_reference(value, name) for name in _podman_names(held))
-    raise RefusedError(500, f'unsupported image filter "{key}"')
+    if shape.podman < (5,):
+        raise RefusedError(500, f'unsupported image filter "{key}"')
+    raise _podman_bad(key)
 
 
 def _podman_names(held: FakeImage) -> list[str]:
@@ -488,13 +534,16 @@ def _podman_names(held: FakeImage) -> list[str]:
     return [*held.tags, *(name for name in held.digests or () if repository(name) not in tagged)]
 
 
-def _podman_unknown(key: str, value: str) -> tuple[str, str]:
+def _podman_unknown(shape: Shape, key: str, value: str) -> tuple[str, str]:
     cause, detail = "image not known", f"{value}: image not known"
     if value.startswith("sha256:") and not re.fullmatch("sha256:[0-9a-f]{64}", value):
         cause = detail = f"{value}: invalid format: no 64-byte hexadecimal value"
     if split_name(value)[0] != split_name(value)[0].lower():
         cause = detail = "repository name must be lowercase"
-    return f'could not find local image for filter filter "{key}"="{value}": {detail}', cause
+        if shape.podman >= (5,):
+            detail = f'parsing reference "{value}": {cause}'
+    word = "filter filter" if shape.podman < (5,) else "filter"
+    return f'could not find local image for {word} "{key}"="{value}": {detail}', cause
 
 
 def _podman_reference(pattern: str, name: str) -> bool:

@@ -58,6 +58,17 @@ class FakeImage(msgspec.Struct, kw_only=True):
     extra: dict[str, Any] = {}
     """Keys of Podman's own: `Names`, `Digest`, `History`, …"""
 
+    @property
+    def without_config(self) -> bool:
+        """Whether of no platform even the configuration is there, so that no label can be read."""
+        return self.created is None and not any(
+            one["Available"] and one["Kind"] == "image"
+            for one in (self.manifests if self.manifests is not None else _COMPLETE)
+        )
+
+
+_COMPLETE: list[dict[str, Any]] = [{"Available": True, "Kind": "image"}]
+
 
 AnyImage: TypeAlias = FakeImage | ImageSummary | Mapping[str, Any]
 """An image: built with `image`, as this library returns it, or as an engine's JSON has it."""
