@@ -15,10 +15,12 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-# What the docker command would heed is set by the tests that are about it.
+# What the docker command or a terminal would heed is set by the tests that are about it; in a
+# worker of pytest-xdist COLUMNS is 80.
 for name in list(os.environ):
     if name.startswith("DOCKER_") and not name.startswith("DOCKER_IMAGES_"):
         del os.environ[name]
+os.environ.pop("COLUMNS", None)
 
 # Where the library is installed pytest has found its plugin already, and takes it only once.
 INSTALLED = any(

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 MiB = 2**20
 
@@ -258,19 +259,68 @@ OLD = answer(
 """The refusal of a Docker 20.10."""
 
 
+def too_new(newest: str) -> bytes:
+    """The refusal of a Docker whose newest API version is this one."""
+    return OLD.replace(b"1.41", newest.encode())
+
+
+def minor(request: bytes) -> int:
+    """The number after `/v1.` in what is asked."""
+    return int(request.split(b"/v1.")[1].split(b"/")[0])
+
+
 def docker(version: str, count: int = 3) -> Script:
     """An engine of an API version that refuses newer ones, as Docker does since 17.11."""
-    minor = int(version.partition(".")[2])
 
     def script(peer: Peer) -> None:
         while request := peer.request():
-            asked = int(request.split(b"/v1.")[1].split(b"/")[0])
-            if asked > minor:
-                peer.send(OLD.replace(b"1.41", version.encode()))
+            if minor(request) > int(version.partition(".")[2]):
+                peer.send(too_new(version))
             else:
                 peer.send(answer(images(count), headers={"Api-Version": version}))
 
     return script
+
+
+@contextmanager
+def holding(
+    images: list[dict[str, Any]],
+    *,
+    api: str = "1.55",
+    answers: Mapping[str, tuple[int, Any]] | None = None,
+) -> Iterator[str]:
+    """The host of an engine with these images; `answers` has the status and body for other paths.
+
+    A path is known by its end.
+    """
+    told = {"/images/json": (200, images), "/_ping": (200, "OK"), **(answers or {})}
+    headers = {"Api-Version": api, "Ostype": "linux", "Server": "Docker/29.0.0 (linux)"}
+
+    def script(peer: Peer) -> None:
+        while request := peer.request():
+            path = request.split()[1].decode().partition("?")[0]
+            found = (told[end] for end in told if path.endswith(end))
+            status, body = next(found, (404, {"message": "no page"}))
+            peer.send(answer(json.dumps(body).encode(), f"{status} So", headers))
+
+    with serving(script) as server:
+        yield server.host
+
+
+def an_image(**keys: Any) -> dict[str, Any]:
+    """An image as engines write it, with the keys that a test is about."""
+    return {
+        "Id": "sha256:" + "0123456789abcdef" * 4,
+        "ParentId": "",
+        "RepoTags": [],
+        "RepoDigests": [],
+        "Created": 0,
+        "Size": 0,
+        "SharedSize": -1,
+        "Containers": -1,
+        "Labels": None,
+        **keys,
+    }
 
 
 def forwarding(host: str) -> Script:

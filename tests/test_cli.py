@@ -19,7 +19,7 @@ import engines
 import msgspec
 import pytest
 from command import on_a_terminal, run
-from listing import an_image, answering
+from hostile import an_image, holding
 
 from docker_images import ImageSummary
 from docker_images.cli import main
@@ -173,7 +173,7 @@ FACTS = ["0123456789ab", "-", "0B"]
 def test_a_row_says_what_the_docker_command_says(
     capsys: pytest.CaptureFixture[str], keys: dict[str, Any], rows: list[list[str]]
 ) -> None:
-    with answering([an_image(**keys)]) as host:
+    with holding([an_image(**keys)]) as host:
         assert main(["--host", host]) == 0
 
     out, err = capsys.readouterr()
@@ -197,7 +197,7 @@ def test_a_row_says_what_the_docker_command_says(
     ],
 )
 def test_a_size_has_three_digits(capsys: pytest.CaptureFixture[str], size: int, shown: str) -> None:
-    with answering([an_image(Size=size)]) as host:
+    with holding([an_image(Size=size)]) as host:
         main(["--host", host])
 
     assert table(capsys.readouterr().out)[0][-1] == shown
@@ -207,7 +207,7 @@ def test_a_size_has_three_digits(capsys: pytest.CaptureFixture[str], size: int, 
 def test_a_time_that_nobody_told_is_a_dash(
     capsys: pytest.CaptureFixture[str], created: int
 ) -> None:
-    with answering([an_image(Created=created)]) as host:
+    with holding([an_image(Created=created)]) as host:
         main(["--host", host])
 
     assert table(capsys.readouterr().out)[0][-2] == "-"
@@ -229,14 +229,14 @@ def test_a_time_that_nobody_told_is_a_dash(
 def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(
     capsys: pytest.CaptureFixture[str], age: int, shown: str
 ) -> None:
-    with answering([an_image(Created=int(time.time()) - age)]) as host:
+    with holding([an_image(Created=int(time.time()) - age)]) as host:
         main(["--host", host])
 
     assert table(capsys.readouterr().out)[0][-2] == shown
 
 
 def test_columns_are_in_line_for_wide_characters_too(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering([an_image(RepoTags=["a:1"]), an_image(RepoTags=["镜像"])]) as host:
+    with holding([an_image(RepoTags=["a:1"]), an_image(RepoTags=["镜像"])]) as host:
         main(["--host", host])
 
     head, narrow, wide = capsys.readouterr().out.splitlines()
@@ -245,7 +245,7 @@ def test_columns_are_in_line_for_wide_characters_too(capsys: pytest.CaptureFixtu
 
 
 def test_an_empty_list_is_a_header(capsys: pytest.CaptureFixture[str]) -> None:
-    with answering([]) as host:
+    with holding([]) as host:
         assert main(["--host", host]) == 0
 
     assert capsys.readouterr().out.split() == [
@@ -260,7 +260,7 @@ def test_an_empty_list_is_a_header(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_shared_size_adds_a_column(capsys: pytest.CaptureFixture[str]) -> None:
     images = [an_image(Created=2, SharedSize=1_500), an_image(Created=1, SharedSize=-1)]
-    with answering(images) as host:
+    with holding(images) as host:
         main(["--host", host, "--shared-size"])
 
     out = capsys.readouterr().out
@@ -278,7 +278,7 @@ def test_manifests_add_the_platforms_that_are_there(capsys: pytest.CaptureFixtur
         manifest(True, os="linux", architecture="arm64", variant="v8"),
         manifest(False, os="windows", architecture="amd64"),
     ]
-    with answering([an_image(Manifests=manifests, Descriptor={"digest": "sha256:x"})]) as host:
+    with holding([an_image(Manifests=manifests, Descriptor={"digest": "sha256:x"})]) as host:
         main(["--host", host, "--manifests"])
 
     out = capsys.readouterr().out
@@ -294,7 +294,7 @@ LONG = f"registry.example.com:5000/{'team/' * 8}web"
 
 @pytest.fixture
 def named() -> Iterator[str]:
-    with answering([an_image(RepoTags=[f"{LONG}:1"]), an_image(Created=9, Size=1)]) as host:
+    with holding([an_image(RepoTags=[f"{LONG}:1"]), an_image(Created=9, Size=1)]) as host:
         yield host
 
 
@@ -329,7 +329,7 @@ def test_a_pipe_gets_whole_names_without_colours(
 
 
 def test_an_output_that_lacks_letters_shows_question_marks() -> None:
-    with answering([an_image(RepoTags=["镜像"])]) as host:
+    with holding([an_image(RepoTags=["镜像"])]) as host:
         done = run("--host", host, encoding="ascii")
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -338,7 +338,7 @@ def test_an_output_that_lacks_letters_shows_question_marks() -> None:
 
 @pytest.mark.parametrize("form", ["--jsonl", "--all"])
 def test_a_reader_that_has_enough_is_no_error(form: str) -> None:
-    with answering([an_image(Created=n, RepoTags=["a:1"]) for n in range(5000)]) as host:
+    with holding([an_image(Created=n, RepoTags=["a:1"]) for n in range(5000)]) as host:
         command = [sys.executable, "-W", "default", "-m", "docker_images", "--host", host, form]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout is not None
@@ -384,7 +384,7 @@ def test_json_is_one_array_that_decodes_to_equal_images(
         an_image(Created=3, Size=big, Labels={"größe": "40 µm 🐳", "": ""}, RepoTags=["a:1"]),
         an_image(Created=2),
     ]
-    with answering(images) as host:
+    with holding(images) as host:
         assert main(["--host", host, "--json"]) == 0
         array = capsysbinary.readouterr().out
         assert main(["--host", host, "--jsonl"]) == 0
@@ -401,7 +401,7 @@ def test_json_is_one_array_that_decodes_to_equal_images(
 def test_no_image_is_an_empty_answer(
     capsys: pytest.CaptureFixture[str], form: str, written: str
 ) -> None:
-    with answering([]) as host:
+    with holding([]) as host:
         assert main(["--host", host, form]) == 0
 
     assert capsys.readouterr().out == written
@@ -409,7 +409,7 @@ def test_no_image_is_an_empty_answer(
 
 def test_json_holds_nothing_that_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
     value = 'a\x1b[2J\x7f\x9b\u202e\U000e0041\n"\\ ü'
-    with answering([an_image(Labels={"x": value})]) as host:
+    with holding([an_image(Labels={"x": value})]) as host:
         main(["--host", host, "--jsonl"])
 
     (line,) = capsys.readouterr().out.splitlines()
@@ -418,7 +418,7 @@ def test_json_holds_nothing_that_a_terminal_would_obey(capsys: pytest.CaptureFix
 
 
 def test_json_is_utf_8_whatever_the_locale() -> None:
-    with answering([an_image(Labels={"x": "größe"})]) as host:
+    with holding([an_image(Labels={"x": "größe"})]) as host:
         done = run("--host", host, "--json", encoding="ascii")
 
     assert json.loads(done.stdout)[0]["Labels"] == {"x": "größe"}
@@ -547,7 +547,7 @@ def test_an_engine_that_cannot_be_reached_is_status_1_and_one_line(
 
 def test_an_engine_that_refuses_is_quoted_harmlessly(capsys: pytest.CaptureFixture[str]) -> None:
     refusal = {"/images/json": (500, {"message": "disk\n\x1b[31m on fire \u202e"})}
-    with answering([], answers=refusal) as host:
+    with holding([], answers=refusal) as host:
         assert main(["--host", host]) == 1
 
     (line,) = capsys.readouterr().err.splitlines()
@@ -557,7 +557,7 @@ def test_an_engine_that_refuses_is_quoted_harmlessly(capsys: pytest.CaptureFixtu
 def test_an_option_that_the_engine_would_ignore_is_named_as_it_was_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with answering([], api="1.41") as host:
+    with holding([], api="1.41") as host:
         assert main(["--host", host, "--shared-size"]) == 1
 
     assert "docker-images: --shared-size needs API 1.42, but Docker 29.0.0" in (
@@ -643,7 +643,7 @@ def test_until_is_a_moment_or_an_age(
     capsys: pytest.CaptureFixture[str], until: str, ages: set[int]
 ) -> None:
     images = [an_image(Created=NOW - age * DAY, Size=age) for age in (1, 3, 9, 100)]
-    with answering(images) as host:
+    with holding(images) as host:
         assert main(["--host", host, "--jsonl", "--until", until]) == 0
 
     found = {json.loads(line)["Size"] for line in capsys.readouterr().out.splitlines()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import run
-from listing import an_image, answering
+from hostile import an_image, holding
 
 from docker_images.testing import FakeEngine, image
 
@@ -112,7 +112,7 @@ def test_an_engine_that_cannot_be_asked_is_unknown(where: str) -> None:
 
 def test_what_an_engine_says_is_no_performance_data() -> None:
     refusal = {"/images/json": (500, {"message": "on | fire\x1b[31m\n"})}
-    with answering([an_image()], answers=refusal) as host:
+    with holding([an_image()], answers=refusal) as host:
         done = run("check", "-H", host)
 
     assert done.returncode == 3

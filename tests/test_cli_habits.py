@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from command import run
-from listing import an_image, answering
+from hostile import an_image, holding
 
 from docker_images.cli.arguments import VALUED, VALUED_LETTERS, build
 from docker_images.testing import FakeEngine, image
@@ -171,7 +171,7 @@ OTHER = "sha256:" + "2" * 64
 
 def test_digests_have_a_column(host: str) -> None:
     images = [an_image(RepoTags=["a:1", "c:1"], RepoDigests=[f"a@{DIGEST}", f"b@{OTHER}"])]
-    with answering(images) as engine:
+    with holding(images) as engine:
         done = run("-H", engine, "--digests")
 
     assert [line.split()[:3] for line in done.stdout.splitlines()] == [
@@ -194,7 +194,7 @@ def test_the_total_counts_each_image_once(shared: list[str], line: str) -> None:
         an_image(Id="sha256:a", RepoTags=["a:1", "a:2"], Size=1000, SharedSize=50),
         an_image(Id="sha256:b", Size=200, SharedSize=50),
     ]
-    with answering(images) as engine:
+    with holding(images) as engine:
         done = run("-H", engine, "--total", *shared)
 
     assert done.stdout.splitlines()[-1] == line
@@ -204,7 +204,7 @@ def test_the_total_counts_each_image_once(shared: list[str], line: str) -> None:
 
 
 def test_several_engines_are_listed_together() -> None:
-    with answering([an_image(RepoTags=["a:1"])]) as one, answering([an_image()]) as two:
+    with holding([an_image(RepoTags=["a:1"])]) as one, holding([an_image()]) as two:
         rows = run("-H", one, "-H", two).stdout.splitlines()
         lines = run("-H", two, "-H", one, "--jsonl").stdout.splitlines()
 
@@ -213,7 +213,7 @@ def test_several_engines_are_listed_together() -> None:
 
 
 def test_an_engine_that_fails_does_not_hide_the_others() -> None:
-    with answering([an_image(RepoTags=["a:1"])]) as host:
+    with holding([an_image(RepoTags=["a:1"])]) as host:
         done = run("-H", "unix:///nowhere/engine.sock", "-H", host, "-c", "lost")
 
     assert done.returncode == 1
@@ -230,7 +230,7 @@ def test_a_date_is_the_midnight_with_which_it_begins_here(monkeypatch: pytest.Mo
     try:
         midnight = 1_769_814_000  # 2026-01-31T00:00:00+01:00
         images = [an_image(Id=f"sha256:{n}", Created=midnight + n) for n in (-1, 0, 1)]
-        with answering(images) as host:
+        with holding(images) as host:
             assert ids("-H", host, "--until", "2026-01-31") == ["sha256:-1"]
     finally:
         monkeypatch.undo()

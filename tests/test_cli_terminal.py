@@ -9,7 +9,7 @@ from typing import Any
 import hostile
 import pytest
 from command import on_a_terminal, run
-from listing import an_image, answering
+from hostile import an_image, holding
 
 from docker_images.cli.table import Column, drawn, width
 
@@ -50,7 +50,7 @@ def engine() -> Iterator[str]:
         an_image(RepoTags=[f"x:{'t' * 128}"], **facts),
         an_image(**facts),
     ]
-    with answering(images) as host:
+    with holding(images) as host:
         yield host
 
 
@@ -136,7 +136,7 @@ def test_columns_give_way_in_a_fixed_order(
         else an_image(Size=1000)
         for tags in names
     ]
-    with answering(images) as host:
+    with holding(images) as host:
         shown = on_a_terminal("-H", host, *view, columns=columns, NO_COLOR="1").stdout
 
     assert shown == table
@@ -188,7 +188,7 @@ def test_no_byte_of_an_engine_steers_a_terminal(view: list[str], columns: int) -
         Manifests=[manifest],
         Descriptor={"digest": HOSTILE},
     )
-    with answering([hostile]) as host:
+    with holding([hostile]) as host:
         done = on_a_terminal("-H", host, *view, columns=columns)
 
     assert done.returncode == 0
@@ -232,7 +232,7 @@ def test_a_wait_is_not_told_to_a_pipe() -> None:
 
 
 def test_a_quick_answer_tells_nothing() -> None:
-    with answering([an_image()]) as host:
+    with holding([an_image()]) as host:
         done = on_a_terminal("-q", "-H", host, columns=50, stderr=True)
 
     assert (done.returncode, done.stderr) == (0, "")

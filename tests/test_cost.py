@@ -4,14 +4,9 @@ Function calls, system calls, requests, installed distributions and imported mod
 of it takes is measured by `tests/benchmarks`.
 """
 
-import re
 import socket
-import socketserver
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +17,7 @@ from statistics import median_low
 from typing import Any
 
 import anyio
+import hostile
 import pytest
 from packaging.requirements import Requirement
 
@@ -37,61 +33,24 @@ IMAGE = (
 )
 
 
-class Engine(socketserver.ThreadingUnixStreamServer):
-    """A dockerd that has `images` times the same image, and counts who comes and asks."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, path: str, images: int, newest: str) -> None:
-        self.images, self.newest = images, newest
-        self.connections = 0
-        self.requests: list[str] = []
-        super().__init__(path, _Handler)
-
-
-class _Handler(socketserver.StreamRequestHandler):
-    server: Engine
-
-    def handle(self) -> None:
-        self.server.connections += 1
-        while line := self.rfile.readline():
-            while self.rfile.readline() != b"\r\n":
-                pass
-            path = line.split()[1].decode()
-            self.server.requests.append(path)
-            time.sleep(0.002)  # an engine thinks: the client has to wait for it
-            self.connection.sendall(self.answer(path))
-
-    def answer(self, path: str) -> bytes:
-        version = re.match(r"/v1\.(\d+)/images/json$", path)
-        newest = int(self.server.newest.removeprefix("1."))
-        if version is None or int(version[1]) > newest:
-            status, body = b"400 Bad Request", b'{"message":"client version 1.55 is too new. '
-            body += b'Maximum supported API version is %s"}\n' % self.server.newest.encode()
-        else:
-            status, body = b"200 OK", b"[" + b",".join([IMAGE] * self.server.images) + b"]\n"
-        head = b"HTTP/1.1 %s\r\nApi-Version: %s\r\nContent-Type: application/json\r\n"
-        head += b"Docker-Experimental: false\r\nOstype: linux\r\nServer: Docker/29.6.0 (linux)\r\n"
-        head %= (status, self.server.newest.encode())
-        if len(body) < 2048:
-            return b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
-        chunked = b"%sTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n"
-        return chunked % (head, len(body), body)
+HEADERS = {"Docker-Experimental": "false", "Ostype": "linux", "Server": "Docker/29.6.0 (linux)"}
 
 
 @contextmanager
-def engine(images: int = 1, newest: str = "1.55") -> Iterator[tuple[Engine, str]]:
-    with tempfile.TemporaryDirectory(prefix="cost-", dir="/tmp") as folder:
-        path = f"{folder}/docker.sock"
-        with Engine(path, images, newest) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-            thread.start()
-            try:
-                yield server, f"unix://{path}"
-            finally:
-                server.shutdown()
-                thread.join()
+def engine(images: int = 1, newest: str = "1.55") -> Iterator[hostile.Server]:
+    """A dockerd that has `images` times the same image, and counts who comes and asks."""
+    body = b"[" + b",".join([IMAGE] * images) + b"]\n"
+    headers = {**HEADERS, "Api-Version": newest}
+    chunks = None if len(body) < 2048 else len(body)
+    good = hostile.answer(body, headers=headers, chunks=chunks)
+
+    def script(peer: hostile.Peer) -> None:
+        while request := peer.request():
+            peer.wait(0.002)  # an engine thinks: the client has to wait for it
+            peer.send(hostile.too_new(newest) if hostile.minor(request) > int(newest[2:]) else good)
+
+    with hostile.serving(script) as server:
+        yield server
 
 
 def profiled(backend: str, images: int = 1) -> tuple[int, Counter[str]]:
@@ -116,8 +75,8 @@ def profiled(backend: str, images: int = 1) -> tuple[int, Counter[str]]:
                 await client.list_images()
                 sys.setprofile(None)
 
-    with engine(images) as (server, host):
-        anyio.run(main, host, backend=backend)
+    with engine(images) as server:
+        anyio.run(main, server.host, backend=backend)
         assert server.connections == 1
     names = {name for counter in operations for name in counter}
     middle = {name: median_low(counter[name] for counter in operations) for name in names}
@@ -153,6 +112,10 @@ def test_a_large_list_is_read_in_large_pieces() -> None:
     assert sum(operations[name] for name in READS) <= 10
 
 
+def paths(server: hostile.Server) -> list[str]:
+    return [request.split()[1].decode() for request in server.requests]
+
+
 @pytest.mark.parametrize(
     ("newest", "first", "later"),
     [
@@ -169,13 +132,13 @@ def test_a_list_is_one_request_and_the_first_one_of_an_older_engine_two(
     async def main(host: str) -> None:
         async with DockerClient(host=host) as client:
             await client.list_images()
-            assert server.requests == first
+            assert paths(server) == first
             for _ in range(5):
                 await client.list_images()
 
-    with engine(newest=newest) as (server, host):
-        anyio.run(main, host)
-    assert server.requests == [*first, *[later] * 5]
+    with engine(newest=newest) as server:
+        anyio.run(main, server.host)
+    assert paths(server) == [*first, *[later] * 5]
     assert server.connections == 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import hostile
 import pytest
-from listing import an_image, answering
+from hostile import an_image, holding
 
 from docker_images.cli import main
 from docker_images.testing import FakeEngine, image
@@ -57,7 +57,7 @@ FOUND = [
 
 @pytest.fixture
 def engine() -> Iterator[str]:
-    with answering([an_image()], api="1.51", answers={"/version": VERSION}) as host:
+    with holding([an_image()], api="1.51", answers={"/version": VERSION}) as host:
         yield host
 
 
@@ -242,7 +242,7 @@ def test_a_check_that_fails_says_so_and_the_others_are_made(
     found: list[str],
     status: int,
 ) -> None:
-    with answering([an_image()], api="1.51", answers=answers) as host:
+    with holding([an_image()], api="1.51", answers=answers) as host:
         assert main(["doctor", "--host", host]) == status
         told = lines(capsys)[7:]
 
