@@ -23,7 +23,13 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 @pytest.fixture(scope="module")
 def host() -> Iterator[str]:
     images = [
-        image("shop/web:1", size=30_000_000_000, created=NOW - 3 * DAY, labels={"stage": "prod"}),
+        image(
+            "shop/web:1",
+            size=30_000_000_000,
+            created=NOW - 3 * DAY,
+            labels={"stage": "prod"},
+            containers=2,
+        ),
         image("shop/web:2", size=20_000_000_000, created=NOW - 9 * DAY),
         image(size=1_500_000_000, created=NOW - 5 * DAY),
         image("undated:1", size=0, created=None),
@@ -44,6 +50,10 @@ def host() -> Iterator[str]:
         (["--critical", "dangling_size>1.4GB"], 2, "IMAGES CRITICAL - dangling_size 1.5GB > 1.4GB"),
         (["--critical", "images<5"], 2, "IMAGES CRITICAL - images 4 < 5"),
         (["--critical", "images<4"], 0, "IMAGES OK - 4 images, 1 dangling, 51.5GB"),
+        (["--warning", f"size>{'9' * 400}"], 0, "IMAGES OK - 4 images, 1 dangling, 51.5GB"),
+        (["--warning", "unused>2"], 1, "IMAGES WARNING - unused 3 > 2"),
+        (["--warning", "unused_size>30GB"], 0, "IMAGES OK - 4 images, 1 dangling, 51.5GB"),
+        (["--critical", "unused_size>20GB"], 2, "IMAGES CRITICAL - unused_size 21.5GB > 20GB"),
         (["--warning", "newest<4d"], 1, f"IMAGES WARNING - newest {3 * DAY}s < 4d"),
         (["--warning", "oldest>8d12h"], 1, f"IMAGES WARNING - oldest {9 * DAY}s > 8d12h"),
         (
@@ -79,6 +89,7 @@ def test_the_status_is_that_of_the_worst_threshold(
 @pytest.mark.parametrize(
     ("arguments", "data"),
     [
+        (["--warning", "unused>9"], ["unused=3;9;;0", "unused_size=21500000000B;;;0"]),
         ([], ["images=4;;;0", "dangling=1;;;0", "size=51500000000B;;;0"]),
         (["--warning", "dangling>20"], ["dangling=1;20;;0"]),
         (["--critical", "images<1", "--critical", "images>100"], ["images=4;;1:100;0"]),
@@ -126,6 +137,7 @@ def test_what_an_engine_says_is_no_performance_data() -> None:
         (["--warning", "colour>1"], "where NAME is one of images, dangling, size"),
         (["--critical", "dangling>3GB"], "'3GB' is no limit; write it as 20"),
         (["--critical", "size>lots"], "'lots' is no limit; write it as 50GB"),
+        (["--critical", f"newest>{'9' * 500}d"], "is longer than 999999999 days"),
         (["--critical", "newest>lots"], "'lots' is no age; write it as 24h, 7d"),
         (["--label", "=x"], "--label needs a key"),
         (["-H", "unix:///a", "-H", "unix:///b"], "this takes one engine"),

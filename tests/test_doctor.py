@@ -51,13 +51,13 @@ FOUND = [
     "ok can shared_size",
     "-- cannot manifests: that needs the containerd image store, and it has another image store",
     "-- cannot identity: that needs API 1.54, and it has API 1.51",
-    "-- cannot containers: its list does not count them",
+    "ok can containers",
 ]
 
 
 @pytest.fixture
 def engine() -> Iterator[str]:
-    with holding([an_image()], api="1.51", answers={"/version": VERSION}) as host:
+    with holding([an_image(Containers=0)], api="1.51", answers={"/version": VERSION}) as host:
         yield host
 
 
@@ -242,7 +242,7 @@ def test_a_check_that_fails_says_so_and_the_others_are_made(
     found: list[str],
     status: int,
 ) -> None:
-    with holding([an_image()], api="1.51", answers=answers) as host:
+    with holding([an_image(Containers=0)], api="1.51", answers=answers) as host:
         assert main(["doctor", "--host", host]) == status
         told = lines(capsys)[7:]
 
@@ -302,7 +302,7 @@ def test_real_engines_pass(
 @pytest.mark.parametrize(
     ("shape", "can"),
     [
-        ("docker 20.10", set[str]()),
+        ("docker 20.10", {"containers"}),
         ("docker 28.5", {"shared_size", "containers"}),
         ("docker 28.5 containerd", {"shared_size", "manifests", "containers"}),
         ("docker master containerd", {"shared_size", "manifests", "identity", "containers"}),
@@ -330,3 +330,14 @@ def test_a_failure_is_json_too(home: Path, capsys: pytest.CaptureFixture[str]) -
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is False
     assert [one["check"] for one in told["checks"] if one["mark"] == "failed"] == ["engine"]
+
+
+def test_who_may_not_ask_for_containers_is_told_so(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"/containers/json": (403, {"message": "only images"})}
+    with holding([an_image()], api="1.50", answers=answers) as host:
+        assert main(["doctor", "--host", host]) == 0
+
+    (line,) = [line for line in lines(capsys) if "containers" in line]
+    assert line.startswith(f"! cannot containers: {host} (--host) answered 403: only images")

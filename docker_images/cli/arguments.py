@@ -265,7 +265,7 @@ _ONE = ("dangling", "before", "since", "until")
 def question(options: argparse.Namespace) -> dict[str, Any]:
     """What is asked, as keywords of `list_images`. A `ValueError` where two answers are asked."""
     asked: dict[str, Any] = {name: list(getattr(options, name) or ()) for name in _MANY}
-    if getattr(options, "name", None):
+    if getattr(options, "name", None) is not None:
         asked["reference"].append(options.name)
     asked |= {name: getattr(options, name) for name in _ONE}
     others: dict[str, list[str]] = {}

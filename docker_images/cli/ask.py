@@ -18,7 +18,7 @@ import anyio
 from docker_images.cli.arguments import Named, question
 from docker_images.cli.words import PROG, UsageError, say
 from docker_images.client import DockerClient
-from docker_images.errors import DockerImagesError, UnsupportedByEngineError
+from docker_images.errors import DockerImagesError, EngineResponseError, UnsupportedByEngineError
 from docker_images.images.models import ImageSummary
 from docker_images.text import printable
 
@@ -89,6 +89,10 @@ async def _list(
             if error.option not in left:
                 raise
             left.remove(error.option)
+        except EngineResponseError:
+            if "containers" not in left:
+                raise
+            left.remove("containers")  # what stands before the engine may refuse to tell of them
 
 
 def _demo_engine() -> Any:

@@ -8,6 +8,7 @@ import argparse
 import re
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 from docker_images.cli.arguments import checked, which_engine, which_images
@@ -39,6 +40,15 @@ def _age(images: Sequence[ImageSummary], choose: Callable[[list[int]], int]) -> 
     return int(time.time()) - choose(dated) if dated else None
 
 
+def _unused(images: Sequence[ImageSummary], of: Callable[[ImageSummary], int]) -> int | None:
+    if any(image.in_use is None for image in images):
+        return None
+    return sum(of(image) for image in images if not image.in_use)
+
+
+OF_CONTAINERS = ("unused", "unused_size")
+"""What is measured only where a threshold names it, because the engine is asked for more."""
+
 MEASURES = {
     "images": Measure(len, "", "how many images"),
     "dangling": Measure(
@@ -51,6 +61,14 @@ MEASURES = {
         lambda images: sum(image.size for image in images if image.is_dangling),
         "B",
         "the sizes of the dangling ones",
+    ),
+    "unused": Measure(
+        lambda images: _unused(images, lambda _: 1), "", "how many that no container uses"
+    ),
+    "unused_size": Measure(
+        lambda images: _unused(images, lambda image: image.size),
+        "B",
+        "the sizes of those that no container uses",
     ),
     "newest": Measure(lambda images: _age(images, max), "s", "how long ago the newest was made"),
     "oldest": Measure(lambda images: _age(images, min), "s", "how long ago the oldest was made"),
@@ -119,17 +137,23 @@ def _limit(text: str, unit: str) -> int:
     if number is None or factor is None:
         example = "50GB" if unit == "B" else "20"
         raise ValueError(f"{text!r} is no limit; write it as {example}")
-    return int(float(number[1]) * factor)
+    return int(Decimal(number[1]) * factor)
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print the line, and return its status."""
+    named = {threshold.name for threshold in (*options.warning, *options.critical)}
+    containers = not named.isdisjoint(OF_CONTAINERS)
     try:
-        images = ask_one(options)
+        images = ask_one(options, containers=containers)
     except DockerImagesError as error:
         print(_line(UNKNOWN, as_options(str(error))))
         return UNKNOWN
-    values = {name: measure.of(images) for name, measure in MEASURES.items()}
+    values = {
+        name: measure.of(images)
+        for name, measure in MEASURES.items()
+        if containers or name not in OF_CONTAINERS
+    }
     found: list[tuple[int, str]] = []
     for status, thresholds in ((CRITICAL, options.critical), (WARNING, options.warning)):
         for threshold in thresholds:

@@ -158,10 +158,13 @@ async def _abilities(tell: Tell, client: DockerClient, images: list[ImageSummary
                 store = "that needs the containerd image store, and it has "
                 found = "another image store" if images else "no image that would show it"
                 tell("--", "cannot" if images else "may", f"{option}: {store}{found}")
-    if any(image.containers is not None for image in images):
-        tell("ok", "can", "containers")
+    try:
+        if all(image.containers is None for image in images):
+            await client.list_images(containers=True)
+    except DockerImagesError as error:
+        tell("! ", "cannot", f"containers: {_brief(error)}")
     else:
-        tell("--", "cannot", "containers: its list does not count them")
+        tell("ok", "can", "containers")
 
 
 async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from docker_images.images.models import ImageSummary
 
-__all__ = ["write_json", "write_json_lines"]
+__all__ = ["write_json", "write_json_lines", "write_value"]
 
 Found = tuple[str | None, ImageSummary]
 """The name of an engine, where there are several, and an image of it."""
@@ -29,11 +29,21 @@ def write_json_lines(images: Iterable[Found]) -> None:
         _write(_encoded(engine, image) + "\n")
 
 
+def write_value(value: object) -> None:
+    """One value of ours, as one line."""
+    _write(_harmless(msgspec.json.encode(value).decode()) + "\n")
+
+
 def _encoded(engine: str | None, image: ImageSummary) -> str:
-    """One image in one line. What a terminal might act on is escaped, which JSON reads alike."""
+    """One image in one line."""
     text = msgspec.json.encode(image).decode()
     if engine is not None:
         text = f'{{"engine":{json.dumps(engine)},{text[1:]}'
+    return _harmless(text)
+
+
+def _harmless(text: str) -> str:
+    """What a terminal might act on is escaped, which JSON reads alike."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

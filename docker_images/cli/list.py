@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--total is for the table and for --tree; leave it out, or use jq")
     answers = ask(
         options,
-        wish=("manifests",) if form == "tree" else (),
+        wish=("manifests", "containers") if form == "tree" else (),
         shared_size=options.shared_size,
         manifests=options.manifests,
     )

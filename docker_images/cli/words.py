@@ -120,4 +120,7 @@ def span(text: str) -> timedelta:
     if not _AGE.fullmatch(text):
         raise ValueError(f"{text!r} is no age; write it as 24h, 7d or 1w3d")
     parts = re.findall(r"([\d.]+)([smhdw])", text)
-    return timedelta(seconds=sum(float(count) * _SPAN[unit] for count, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(count) * _SPAN[unit] for count, unit in parts))
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than 999999999 days") from None
