@@ -24,7 +24,7 @@ from docker_images.query import (
     UntilArgument,
     build_query,
 )
-from docker_images.transport import CallersTransport, transport_to
+from docker_images.transport import CallersTransport, EngineTransport
 from docker_images.transport.deadline import TimeLimitError, stage, time_limit
 from docker_images.transport.failures import timed_out
 from docker_images.transport.pool import MAX_RESPONSE_BYTES
@@ -262,7 +262,7 @@ class DockerClient:
         with self._finding:
             if self._engine is None:
                 transport = (
-                    transport_to(endpoint, self._max_response_bytes)
+                    EngineTransport(endpoint, max_response_bytes=self._max_response_bytes)
                     if self._transport is None
                     else CallersTransport(endpoint, self._transport)
                 )

@@ -67,7 +67,7 @@ def start_sshd(folder: Path, docker_host: str) -> Iterator[Sshd]:
     (folder / "no_hosts").touch()
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
-        f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nMaxStartups 100\n"
+        f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\n"
         "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
         f"KbdInteractiveAuthentication no\nSetEnv DOCKER_HOST={docker_host}\n"
     )

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +23,15 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from hostile import LIST, Peer, answer, serving
 
 from docker_images import DockerClient
 from docker_images.address import TLS, Endpoint
 from docker_images.errors import EndpointError, EngineConnectionError, EngineResponseError
+from docker_images.transport.failures import FOREIGN, translate
 from docker_images.transport.sockets import SocketStream
-from docker_images.transport.tls import SecureStream, explain, open_tls, ssl_context
+from docker_images.transport.tls import TLSStream, open_tls, ssl_context
+from docker_images.transport.tls_failures import tls_meaning
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\nConnection: close\r\n\r\n"
 
@@ -168,18 +171,18 @@ class TestContext:
         assert (lax.verify_mode, lax.check_hostname) == (ssl.CERT_NONE, False)
 
 
-async def connect(endpoint: Endpoint, port: int | None = None) -> SecureStream:
+async def connect(endpoint: Endpoint, port: int | None = None) -> TLSStream:
     """The port where the endpoint's name does not resolve."""
     sock = socket.create_connection(("127.0.0.1", port or endpoint.port or 0), 60)
     sock.setblocking(False)
-    return await open_tls(SocketStream(sock), endpoint)
+    return await open_tls(SocketStream(sock), endpoint, ssl_context(endpoint), endpoint.hostname)
 
 
 async def ask(endpoint: Endpoint, port: int | None = None) -> bytes:
     """Ask as the smallest client would, and read to the end."""
     answer = b""
     with anyio.fail_after(60):
-        async with await connect(endpoint, port) as stream:
+        async with aclosing(await connect(endpoint, port)) as stream:
             await stream.send(PING)
             try:
                 while True:
@@ -190,11 +193,14 @@ async def ask(endpoint: Endpoint, port: int | None = None) -> bytes:
 
 async def refusal(endpoint: Endpoint, port: int | None = None) -> str:
     """What the user is told, whether it went wrong in the handshake or after it."""
-    with pytest.raises(EngineConnectionError) as caught:
+    with pytest.raises(FOREIGN) as caught:
         await ask(endpoint, port)
+    assert isinstance(caught.value, Exception)
+    error = translate(caught.value, endpoint)
     start = f"cannot connect to {endpoint.host} (DOCKER_HOST): "
-    assert str(caught.value).startswith(start)
-    return str(caught.value).removeprefix(start)
+    assert str(error).startswith(start)
+    assert (error.endpoint, error.reason) == (endpoint, "tls")
+    return str(error).removeprefix(start)
 
 
 @contextmanager
@@ -356,15 +362,35 @@ class TestNotTLS:
             assert "it hung up on a TLS connection" in await refusal(at(port, TLS()))
 
     async def test_a_name_that_no_server_can_have_is_refused(self, pki: Material) -> None:
-        with serve(lambda connection: None) as port:
-            text = await refusal(at(port, pki.client, ".engine"), port)
-        assert "server_hostname cannot" in text
+        says = r"no certificate can be for '\.engine'"
+        with serve(lambda connection: None) as port, pytest.raises(EndpointError, match=says):
+            await ask(at(port, pki.client, ".engine"), port)
 
-    def test_errors_that_are_not_of_tls_are_left_alone(self, pki: Material) -> None:
-        plain = Endpoint(kind="tcp", host="tcp://h:1", hostname="h", port=1, source="x")
-        assert explain(ConnectionResetError(), plain) is None
-        assert explain(ConnectionResetError(), at(1, pki.client)) is None
-        assert explain(FileNotFoundError(), at(1, TLS())) is None
+    @pytest.mark.parametrize("error", [ConnectionResetError(), FileNotFoundError(), EOFError()])
+    def test_errors_that_are_not_of_tls_are_left_alone(self, error: Exception) -> None:
+        assert tls_meaning(error, TLS()) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["with the answer", "later"])
+async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(
+    pki: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    def script(peer: Peer) -> None:
+        while peer.request():
+            peer.send(LIST)
+            time.sleep(seconds)
+            peer.send(answer(b"[]"))
+
+    shutil.copyfile(pki.ca, tmp_path / "ca.pem")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    context, _ = over_tls(pki.server_cert, pki.server_key)
+    with serving(script, tls=context) as server:
+        async with DockerClient(server.host) as client:
+            for _ in range(5):
+                assert len(await client.list_images()) == 3
+                await anyio.sleep(2 * seconds)
 
 
 @pytest.fixture(scope="module")
@@ -503,17 +529,17 @@ class TestRealEngine:
     async def test_says_why_it_refuses_also_to_a_request_that_finds_it_gone(
         self, pki: Material, engine: int
     ) -> None:
-        async with await connect(at(engine, TLS(ca=pki.ca))) as stream:
+        async with aclosing(await connect(at(engine, TLS(ca=pki.ca)))) as stream:
             for _ in range(3):
                 await anyio.sleep(0.05)
                 await stream.send(PING)
-            with pytest.raises(EngineConnectionError, match="it wants a client certificate"):
+            with pytest.raises(ssl.SSLError, match=r"ALERT_CERTIFICATE_REQUIRED|BAD_CERTIFICATE"):
                 await stream.receive()
 
     async def test_keeps_a_connection_that_is_not_stale_until_it_is_closed(
         self, pki: Material, engine: int
     ) -> None:
-        async with await connect(at(engine, pki.client)) as stream:
+        async with aclosing(await connect(at(engine, pki.client))) as stream:
             await stream.send(PING.replace(b"close", b"keep-alive"))
             assert b"200 OK" in await stream.receive()
             assert not stream.is_stale()

@@ -32,7 +32,7 @@ from docker_images.errors import (
 )
 from docker_images.images.models import ImageSummary
 from docker_images.text import printable
-from docker_images.transport import transport_to
+from docker_images.transport import EngineTransport
 from docker_images.transport.failures import OTHERS
 
 __all__ = ["Mark", "Tell", "arguments", "examine", "run"]
@@ -168,7 +168,7 @@ async def _abilities(tell: Tell, client: DockerClient, images: list[ImageSummary
 
 
 async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:
-    transport = transport_to(endpoint)
+    transport = EngineTransport(endpoint)
     try:
         with anyio.move_on_after(timeout):
             return await Engine(transport).oldest()

@@ -126,7 +126,9 @@ def _next_step(status: int, message: str) -> str:
         return "; this port wants TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
     if 300 <= status < 400:
         return "; redirects are not followed: name the final address"
-    if status in (401, 403, 407):
+    if status == 407:
+        return "; has HTTP_PROXY the right user and password?"
+    if status in (401, 403):
         return "; something before the engine refuses: it must allow GET /images/json"
     if status in (502, 503, 504):
         return "; the engine behind this address is down: try again later"

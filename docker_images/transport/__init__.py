@@ -18,7 +18,7 @@ from docker_images.transport.loops import PerLoop
 from docker_images.transport.pool import MAX_RESPONSE_BYTES, Pool
 from docker_images.transport.threads import in_thread
 
-__all__ = ["Body", "CallersTransport", "EngineTransport", "body_of", "transport_to"]
+__all__ = ["Body", "CallersTransport", "EngineTransport", "body_of"]
 
 # Status, headers, how to read on (`b""` at the end), and how to close.
 _Exchange = tuple[
@@ -84,7 +84,7 @@ class EngineTransport(httpx.AsyncBaseTransport):
         self, pool: Pool, request: httpx.Request, timeouts: dict[str, float | None]
     ) -> _Exchange:
         connection = await pool.ask(
-            _serialise(request), timeouts.get("connect"), timeouts.get("read")
+            _serialise(request, self.endpoint), timeouts.get("connect"), timeouts.get("read")
         )
 
         async def close() -> None:
@@ -128,17 +128,6 @@ class CallersTransport(EngineTransport):
             await response.aclose()
 
         return response.status_code, response.headers.raw, read, close
-
-
-def transport_to(
-    endpoint: Endpoint, max_response_bytes: int = MAX_RESPONSE_BYTES
-) -> EngineTransport:
-    """The transport that leads to an engine: ours, or httpx's where a proxy is on the way."""
-    if endpoint.proxy is None:
-        return EngineTransport(endpoint, max_response_bytes=max_response_bytes)
-    from docker_images.transport.tunnel import ProxyTransport  # httpcore: most users need it not
-
-    return CallersTransport(endpoint, ProxyTransport(endpoint))
 
 
 class Body(httpx.AsyncByteStream):
@@ -186,9 +175,15 @@ def body_of(response: httpx.Response) -> Body:
     return cast("Body", response.stream)
 
 
-def _serialise(request: httpx.Request) -> bytes:
+def _serialise(request: httpx.Request, endpoint: Endpoint) -> bytes:
     if request.method != "GET":
         raise ValueError(f"this transport sends GET requests only, not {request.method}")
-    lines = [b"GET " + request.url.raw_path + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in request.headers.raw]
+    before, headers = b"", request.headers.raw
+    if endpoint.proxy is not None:
+        from docker_images.transport.tunnel import forwarding  # most users have no proxy
+
+        before, more = forwarding(endpoint)
+        headers = [*headers, *more]
+    lines = [b"GET " + before + request.url.raw_path + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in headers]
     return b"\r\n".join([*lines, b"", b""])

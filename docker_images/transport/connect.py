@@ -1,6 +1,7 @@
 """How a byte stream to an endpoint is opened.
 
-Decides by the kind of endpoint: unix socket, tcp, TLS over it, ssh. Refuses to know HTTP.
+Decides by the kind of endpoint: unix socket, ssh, tcp; TLS and proxies over the latter. Refuses to
+know HTTP.
 """
 
 import socket
@@ -8,25 +9,45 @@ import socket
 from docker_images.address import Endpoint
 from docker_images.endpoint.hosts import npipe_refusal
 from docker_images.errors import EndpointError
+from docker_images.transport.deadline import time_limit
 from docker_images.transport.sockets import SocketStream, Stream, connect, open_tcp
+from docker_images.transport.threads import in_thread
 
 __all__ = ["open_stream"]
 
 
-async def open_stream(endpoint: Endpoint) -> Stream:
-    """Connect to the engine. Raises `OSError` or a `DockerImagesError`."""
+async def open_stream(endpoint: Endpoint, connect_timeout: float | None = None) -> Stream:
+    """Connect to the engine within so many seconds.
+
+    Raises what `failures` translates, or a `DockerImagesError`.
+    """
+    if endpoint.kind == "ssh":
+        from docker_images.transport.ssh import open_ssh  # most users need no ssh
+
+        return await open_ssh(endpoint, connect_timeout=connect_timeout)
+    with time_limit(connect_timeout, "connect_timeout="):
+        return await _open(endpoint)
+
+
+async def _open(endpoint: Endpoint) -> Stream:
     if endpoint.kind == "unix":
         return SocketStream(await connect(socket.AF_UNIX, endpoint.path))
     if endpoint.kind == "npipe":
         raise EndpointError(npipe_refusal(endpoint), endpoint=endpoint)
-    # Imported here: most users need neither, and both take 40 ms.
-    if endpoint.kind == "ssh":
-        from docker_images.transport.ssh import open_ssh
+    if endpoint.tls is None and endpoint.proxy is None:
+        return await open_tcp(endpoint.hostname, endpoint.port or 0)
+    # Imported here: most users need neither.
+    from docker_images.transport.tls import open_tls, ssl_context
+    from docker_images.transport.tunnel import open_tunnel
 
-        return await open_ssh(endpoint)
-    stream = await open_tcp(endpoint.hostname, endpoint.port or 0)
+    # The files are read before anything is sent, and each time: renewed certificates are used
+    # without a restart.
+    context = await in_thread(ssl_context, endpoint)
+    stream: Stream
+    if endpoint.proxy is None:
+        stream = await open_tcp(endpoint.hostname, endpoint.port or 0)
+    else:
+        stream = await open_tunnel(endpoint, context)
     if endpoint.tls is None:
         return stream
-    from docker_images.transport.tls import open_tls
-
-    return await open_tls(stream, endpoint)
+    return await open_tls(stream, endpoint, context, endpoint.hostname)

@@ -26,7 +26,11 @@ _OTHER_PROTOCOL = re.compile(rb"(?m)^(RTSP|ICE)/")
 
 
 class ProtocolError(Exception):
-    """The peer does not speak HTTP/1.1, or not as one may."""
+    """The peer does not speak HTTP/1.1, or not as one may; `data` is what it said."""
+
+    def __init__(self, fact: str, data: bytes = b"") -> None:
+        super().__init__(fact)
+        self.data = data
 
 
 class HungUpError(Exception):
@@ -120,7 +124,7 @@ class Connection:
         if not self._begun and (start := data.lstrip(b"\r\n")):
             self._begun = True
             if start[:1] != b"H":
-                raise ProtocolError(f"it begins {start[:40]!r}")
+                raise ProtocolError(f"it begins {start[:40]!r}", start)
         had_status = self.status > 0
         self._silent = False
         try:

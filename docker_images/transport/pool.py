@@ -75,8 +75,7 @@ class Pool:
                 return connection
         stage.set("connecting")
         _log.debug("connecting to %s", self._endpoint)
-        with time_limit(connect_timeout, "connect_timeout="):
-            stream = await open_stream(self._endpoint)
+        stream = await open_stream(self._endpoint, connect_timeout)
         stage.set("waiting for the answer")
         connection = Connection(stream, self._max_response_bytes)
         await connection.ask(message, read_timeout)

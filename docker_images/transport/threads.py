@@ -16,7 +16,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["in_thread"]
+__all__ = ["in_thread", "thread_event"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -32,7 +32,8 @@ class _Job:
     def end(self, outcome: tuple[Any, BaseException | None]) -> None:
         self.outcome = outcome  # first: whoever comes to wait now looks at it
         for wake in list(self.waiting):
-            wake()
+            with suppress(RuntimeError):  # the event loop has ended
+                wake()
 
 
 _pending: dict[Any, _Job] = {}
@@ -96,17 +97,21 @@ def _refuse(*_: object) -> None:
 
 
 async def _end_of(job: _Job) -> None:
-    done = anyio.Event()
-    loop: Any = current_token().native_token
-    call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # or trio's
-
-    def wake() -> None:
-        with suppress(RuntimeError):  # the event loop has ended
-            call_soon(done.set)
-
+    done, wake = thread_event()
     job.waiting.add(wake)
     try:
         if job.outcome is None:
             await done.wait()
     finally:
         job.waiting.discard(wake)
+
+
+def thread_event() -> tuple[anyio.Event, Callable[[], None]]:
+    """An event of the running loop, and what sets it from any thread.
+
+    That raises `RuntimeError` when the event loop has ended.
+    """
+    event = anyio.Event()
+    loop: Any = current_token().native_token
+    call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # or trio's
+    return event, lambda: call_soon(event.set)

@@ -1,26 +1,25 @@
-"""TLS as the docker command does it: what to trust, what to show, and what a failure means.
+"""TLS as the docker command does it: what to trust, what to show, and a stream over another one.
 
-Knows Python's `ssl` and the words of OpenSSL. Refuses to know where the paths of an endpoint came
-from, how its socket was connected, and HTTP.
+Refuses to know where the paths of an endpoint came from, how its socket was connected, HTTP, and
+what a failed handshake means (`tls_failures`).
 """
 
-import contextlib
 import ssl
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, TypeVar, TypeVarTuple
 
 import anyio
-import anyio.to_thread
-from anyio.abc import ByteStream
-from anyio.streams.tls import TLSAttribute, TLSStream
 
 from docker_images.address import TLS, Endpoint
-from docker_images.errors import EndpointError, EngineConnectionError
+from docker_images.errors import EndpointError
+from docker_images.transport.sockets import Stream
 
-if TYPE_CHECKING:
-    from docker_images.transport.sockets import SocketStream
+__all__ = ["TLSStream", "open_tls", "ssl_context"]
 
-__all__ = ["SecureStream", "explain", "open_tls", "ssl_context"]
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Not `ssl.create_default_context`: on Python 3.13 its VERIFY_X509_STRICT refuses certificates made
 # by docs.docker.com's own recipe, and it writes the session's keys to SSLKEYLOGFILE.
@@ -82,7 +81,7 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
         if exc.reason == "KEY_VALUES_MISMATCH":
             fact, step = f"the key {key} does not belong to {cert}", "take both from the same pair"
         elif exc.library == "SSL" and exc.reason:
-            fact = f"OpenSSL refuses {cert}: {_words(exc.reason)}"
+            fact = f"OpenSSL refuses {cert}: {exc.reason.replace('_', ' ').lower()}"
             step = "have a new certificate made"
         elif not _holds_certificate(cert):
             fact, step = (
@@ -117,208 +116,98 @@ def _holds_certificate(path: str) -> bool:
 
 
 def _refuse(endpoint: Endpoint, fact: str, step: str, cause: Exception | None = None) -> NoReturn:
-    raise EndpointError(
-        f"no TLS for {endpoint.host} ({endpoint.source}): {fact}; {step}", endpoint=endpoint
-    ) from cause
+    raise EndpointError(f"no TLS for {endpoint}: {fact}; {step}", endpoint=endpoint) from cause
 
 
-async def open_tls(stream: "SocketStream", endpoint: Endpoint) -> "SecureStream":
-    """Do the TLS handshake over `stream`, checking the name that the endpoint was given.
+async def open_tls(
+    stream: Stream, endpoint: Endpoint, context: ssl.SSLContext, name: str
+) -> "TLSStream":
+    """Do the TLS handshake over `stream`, with the peer of this name.
 
-    The files are read each time, so that renewed certificates are used without a restart. Closes
-    `stream` when it fails. Raises `EndpointError` as `ssl_context` does, and
-    `EngineConnectionError` with the reason.
+    Closes `stream` when it fails. Raises `EndpointError` for a name that no certificate can have,
+    `ssl.SSLError`, and what `stream` raises.
     """
-    # crypto/x509.VerifyHostname leaves out the dot of a fully qualified name; a zone is no part of
-    # the address that a certificate can hold.
-    name = endpoint.hostname.partition("%")[0].removesuffix(".")
     try:
-        context = await anyio.to_thread.run_sync(ssl_context, endpoint)
-        tls = await _handshake(_Wire(stream), context, name, endpoint)
+        # crypto/x509.VerifyHostname leaves out the dot of a fully qualified name; a zone is no part
+        # of the address that a certificate can hold.
+        name = name.partition("%")[0].removesuffix(".")
+        try:
+            secured = TLSStream(stream, context, name)
+        except ValueError as exc:
+            _refuse(endpoint, f"no certificate can be for {name!r}", "use another name", exc)
+        await secured.shake_hands()
     except BaseException:
         stream.abort()
         raise
-    return SecureStream(tls, stream, endpoint)
+    return secured
 
 
-async def _handshake(
-    wire: "_Wire", context: ssl.SSLContext, name: str, endpoint: Endpoint
-) -> TLSStream:
-    try:
-        return await TLSStream.wrap(
-            wire, server_side=False, hostname=name, ssl_context=context, standard_compatible=False
-        )
-    except (OSError, ValueError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
-        raise _error(exc, endpoint) from exc
+class TLSStream:
+    """A TLS connection over another stream.
 
-
-class SecureStream(ByteStream):
-    """A TLS connection over a socket.
-
-    Until the first byte has come a failure is an `EngineConnectionError` with the reason: under
-    TLS 1.3 an engine that refuses the client says so after the handshake. After that byte the
-    exceptions are those of anyio's streams.
+    Until the first byte has come, the end of the stream below is an `ssl.SSLEOFError`: under TLS
+    1.3 an engine that refuses the client hangs up after the handshake.
     """
 
-    def __init__(self, tls: TLSStream, stream: "SocketStream", endpoint: Endpoint) -> None:
-        self._tls, self._stream, self._endpoint = tls, stream, endpoint
+    def __init__(self, stream: Stream, context: ssl.SSLContext, name: str) -> None:
+        self._stream = stream
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
         self._answered = False
+
+    async def shake_hands(self) -> None:
+        await self._do(self._tls.do_handshake)
+
+    async def send(self, item: bytes) -> None:
+        await self._do(self._tls.write, item)
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         try:
-            data = await self._tls.receive(max_bytes)
-        except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as exc:
-            if self._answered:
+            data = await self._do(self._tls.read, max_bytes)
+        except ssl.SSLEOFError:
+            if not self._answered:
                 raise
-            raise _error(exc, self._endpoint) from exc
+            data = b""
+        if not data:
+            raise anyio.EndOfStream
         self._answered = True
         return data
 
-    async def send(self, item: bytes) -> None:
-        await self._tls.send(item)
+    async def _do(self, step: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Take a step of TLS, and send and receive what it takes."""
+        while True:
+            try:
+                done = step(*args)
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fill()
+            else:
+                await self._flush()
+                return done
 
-    async def send_eof(self) -> None:
-        raise NotImplementedError
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            # An engine that refuses the client sends an alert and closes. The request that is sent
+            # then finds the connection broken, while the reason lies unread in the socket.
+            with suppress(ConnectionError):
+                await self._stream.send(self._outgoing.read())
+
+    async def _fill(self) -> None:
+        try:
+            self._incoming.write(await self._stream.receive())
+        except anyio.EndOfStream:
+            self._incoming.write_eof()
+        except ConnectionError:
+            if self._answered:
+                raise
+            self._incoming.write_eof()
 
     def is_stale(self) -> bool:
-        """Whether it is of no use any more: closed, or bytes came that nobody asked for."""
-        unread = self._tls.extra(TLSAttribute.ssl_object).pending()  # noqa: S610
-        return unread > 0 or self._stream.is_stale()
+        unread = self._incoming.pending or self._tls.pending()
+        return bool(unread) or self._stream.is_stale()
 
     def abort(self) -> None:
-        """Close at once, from any thread, with or without a running event loop."""
         self._stream.abort()
-
-    async def aclose(self) -> None:
-        self._stream.abort()
-
-
-class _Wire(ByteStream):
-    """The socket below TLS, which reports what broke when it is read, not when it is written to.
-
-    An engine that refuses the client sends an alert and closes: the request that is sent then finds
-    the connection broken, while the reason lies unread in the buffer of the socket.
-    """
-
-    def __init__(self, stream: "SocketStream") -> None:
-        self._stream = stream
-
-    async def send(self, item: bytes) -> None:
-        with contextlib.suppress(ConnectionError):
-            await self._stream.send(item)
-
-    async def receive(self, max_bytes: int = 65536) -> bytes:
-        return await self._stream.receive(max_bytes)
-
-    async def send_eof(self) -> None:
-        raise NotImplementedError  # anyio's TLSStream does not call it
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-def _error(exc: Exception, endpoint: Endpoint) -> EngineConnectionError:
-    fact = explain(exc, endpoint)
-    if fact is None:
-        cause = exc.__cause__ or exc
-        fact = f"the connection broke before an answer came: {str(cause) or type(cause).__name__}"
-    text = f"cannot connect to {endpoint.host} ({endpoint.source}): {fact}"
-    return EngineConnectionError(text, endpoint=endpoint, reason="tls")
-
-
-# X509_V_ERR_… of openssl/x509_vfy.h, and what to do about each.
-_UNKNOWN_CA = frozenset({2, 18, 19, 20, 21, 27})
-_NOT_YET_VALID, _EXPIRED = 9, 10
-_OTHER_NAME = frozenset({62, 64})
-
-# What a server that does not speak TLS looks like; OpenSSL 3.2 and newer say RECORD_LAYER_FAILURE.
-_NOT_TLS = frozenset(
-    {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST",
-     "PACKET_LENGTH_TOO_LONG", "RECORD_TOO_SMALL"}
-)  # fmt: skip
-
-# Alerts by which a server asks for a client certificate, or refuses the one that it was shown:
-# Go's servers sent BAD_CERTIFICATE for a missing one before they learned CERTIFICATE_REQUIRED.
-_CLIENT_CERTIFICATE = (
-    "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN",
-    "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "UNSUPPORTED_CERTIFICATE", "DECRYPT_ERROR",
-    "ACCESS_DENIED",
-)  # fmt: skip
-
-
-def explain(exc: BaseException, endpoint: Endpoint) -> str | None:
-    """What a failure on a TLS connection to `endpoint` means and what to do, without the address.
-
-    Takes what a stream raised, in the handshake or later: an `ssl.SSLError` (also as a cause), an
-    end or a reset of the connection. None: it says nothing about TLS.
-    """
-    tls = endpoint.tls
-    if tls is None:
-        return None
-    error = _ssl_error(exc)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _explain_certificate(error, tls)
-    if error is not None:
-        return _explain_reason(error.reason or str(error), tls)
-    hung_up = (anyio.EndOfStream, anyio.BrokenResourceError, ConnectionError)
-    if isinstance(exc, hung_up) and tls.cert is None:
-        return (
-            "it hung up on a TLS connection that shows no client certificate; if it runs with"
-            " --tlsverify, name one: cert.pem and key.pem in DOCKER_CERT_PATH or in the context"
-        )
-    return None
-
-
-def _ssl_error(exc: BaseException | None) -> ssl.SSLError | None:
-    while exc is not None:
-        if isinstance(exc, ssl.SSLError):
-            return exc
-        exc = exc.__cause__
-    return None
-
-
-def _explain_certificate(error: ssl.SSLCertVerificationError, tls: TLS) -> str:
-    fact = error.verify_message.rstrip(".")
-    if error.verify_code in _UNKNOWN_CA:
-        trusted = "the system's store" if tls.ca is None else tls.ca
-        step = "name the ca.pem of its CA" if tls.ca is None else "is it the CA of this engine?"
-        return f"its certificate is signed by a CA that is not in {trusted} ({fact}); {step}"
-    if error.verify_code in _OTHER_NAME:
-        return (
-            f"its certificate is for another name: {fact}; use a name that"
-            " the certificate has, or add this one to its subjectAltName"
-        )
-    if error.verify_code == _EXPIRED:
-        return "its certificate has expired; renew it, or set this machine's clock right"
-    if error.verify_code == _NOT_YET_VALID:
-        return "its certificate is not valid yet; set the clocks of both machines right"
-    return f"its certificate is refused: {fact}; have a new one made"
-
-
-def _explain_reason(reason: str, tls: TLS) -> str:
-    if reason in _NOT_TLS:
-        return (
-            "the port does not speak TLS; name the engine's TLS port (usually 2376), or turn TLS"
-            " off for a plain one (DOCKER_TLS_VERIFY, DOCKER_TLS, or the context)"
-        )
-    if "ALERT_PROTOCOL_VERSION" in reason or reason == "UNSUPPORTED_PROTOCOL":
-        return "it speaks no TLS of version 1.2 or newer; update it"
-    alert = _words(reason.partition("ALERT_")[2])
-    shown = tls.cert is not None and tls.key is not None
-    # OpenSSL's servers answer a missing certificate with HANDSHAKE_FAILURE below TLS 1.3.
-    refusals = _CLIENT_CERTIFICATE if shown else (*_CLIENT_CERTIFICATE, "HANDSHAKE_FAILURE")
-    if alert and reason.endswith(refusals):
-        if not shown:
-            return (
-                f"it wants a client certificate (TLS alert: {alert}), as with --tlsverify; name"
-                " one: cert.pem and key.pem in DOCKER_CERT_PATH or in the context"
-            )
-        return (
-            f"it refused the client certificate {tls.cert} (TLS alert: {alert}); is it signed by"
-            " the CA that the engine was given as --tlscacert, for client authentication?"
-        )
-    return f"TLS failed: {_words(reason)}"
-
-
-def _words(reason: str) -> str:
-    return reason.replace("_", " ").lower()

@@ -1,216 +1,148 @@
-"""Our httpx transport where a proxy stands between us and a tcp engine.
+"""A way through a proxy, to be used as if it were a connection to the engine.
 
-Knows how httpx's own transport passes a proxy, what it leaves open, and what its failures mean.
-Refuses to know which proxy it is (`proxy`) and what is asked. Imported only where there is one, and
-httpcore with it.
+Knows CONNECT (RFC 9110), SOCKS5 (RFC 1928, 1929) and what is sent to a proxy that passes plain HTTP
+on. Refuses to know which proxy it is (`endpoint.proxy`).
 """
 
-import logging
-import os
-import socket
+import ipaddress
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Any, cast
-from urllib.parse import urlsplit
+from base64 import b64encode
+from http import HTTPStatus
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import anyio
-import anyio.to_thread
-import httpx
 
 from docker_images.address import Endpoint
-from docker_images.errors import DockerImagesError, EndpointError, EngineConnectionError
-from docker_images.text import printable
-from docker_images.transport import tls
+from docker_images.errors import DockerImagesError
 from docker_images.transport.deadline import stage
-from docker_images.transport.failures import FOREIGN, translate
-from docker_images.transport.http1 import HungUpError
+from docker_images.transport.exceptions import ProxyError
+from docker_images.transport.http1 import Connection, HungUpError, ProtocolError
+from docker_images.transport.sockets import Stream, open_tcp
+from docker_images.transport.tls import open_tls
 
-__all__ = ["ProxyTransport"]
+__all__ = ["forwarding", "open_tunnel"]
 
-_log = logging.getLogger("docker_images")
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_MAX_REFUSAL = 64 * 1024
+
+# RFC 1928, section 6.
+_SOCKS_REPLIES = (
+    "it failed", "its rules do not allow it", "the network cannot be reached",
+    "the host cannot be reached", "the connection was refused", "the time to live is over",
+    "it does not know CONNECT", "it does not know this kind of address",
+)  # fmt: skip
 
 
-class ProxyTransport(httpx.AsyncBaseTransport):
-    """GET requests through the proxy of an endpoint. Every failure is a `DockerImagesError`.
+async def open_tunnel(endpoint: Endpoint, context: ssl.SSLContext) -> Stream:
+    """Connect to the proxy and have it connect to the engine, unless it passes requests on.
 
-    Each has a transport of httpx's and a connection of its own, closed with the answer: the pool of
-    httpcore loses connections when calls are cancelled.
+    `context` is for a proxy that is spoken to in TLS. Raises `ProxyError`.
     """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await _Exchange(self.endpoint).ask(request)
-
-
-class _Exchange(httpx.AsyncByteStream):
-    """One request, and the body of its answer as it arrives."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._transport: httpx.AsyncHTTPTransport | None = None
-        self._body: AsyncIterator[bytes] | None = None
-        self._socket: Any = None  # an httpcore.AsyncNetworkStream, once there is a connection
-        self._in_tls = False
-        self._failed = ""
-
-    async def ask(self, request: httpx.Request) -> httpx.Response:
-        stage.set("waiting for the proxy")
-        _log.debug("connecting to %s", self._endpoint)
+    proxy = urlsplit(endpoint.proxy or "")
+    try:
+        stream = await _open_proxy(proxy, endpoint, context)
         try:
-            self._transport = await self._open()
-            # Without the extension `timeout` there is none: the deadline of the call covers all.
-            answer = await self._transport.handle_async_request(
-                httpx.Request(
-                    request.method,
-                    request.url,
-                    headers=request.headers,
-                    extensions={"trace": self._trace},
-                )
-            )
-            self._body = aiter(cast("httpx.AsyncByteStream", answer.stream))
-            if answer.status_code == 407:
-                raise httpx.ProxyError("407 Proxy Authentication Required")
-        except BaseException as error:
-            await self._fail(error)
+            if proxy.scheme.startswith("socks"):
+                await _ask_socks(stream, proxy, endpoint)
+            elif endpoint.tls is not None:
+                await _ask_connect(stream, proxy, endpoint)
+        except BaseException:
+            await stream.aclose()
             raise
-        stage.set("reading the answer")
-        return httpx.Response(answer.status_code, headers=answer.headers.raw, stream=self)
-
-    async def _open(self) -> httpx.AsyncHTTPTransport:
-        endpoint = self._endpoint
-        url = endpoint.proxy or ""
-        scheme = urlsplit(url).scheme
-        if ":" in endpoint.hostname and not scheme.startswith("socks"):
-            # httpcore leaves the brackets out, in the request and in CONNECT.
-            raise EndpointError(
-                f"{endpoint}: an IPv6 address cannot be named to this proxy; "
-                f"use a name for the engine, or {self._around()}",
-                endpoint=endpoint,
-            )
-        over_tls = scheme == "https"
-        if endpoint.tls is None and not over_tls:
-            trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nobody
-        else:
-            trusted = await anyio.to_thread.run_sync(tls.ssl_context, endpoint)
-        # An https proxy is trusted as the engine is: Go's net/http/transport.go dialConn.
-        proxy = httpx.Proxy(url, ssl_context=trusted if over_tls else None)
-        try:
-            return httpx.AsyncHTTPTransport(verify=trusted, trust_env=False, proxy=proxy)
-        except ImportError as error:
-            raise EndpointError(
-                f"{endpoint}: a SOCKS proxy needs the package socksio; "
-                f"pip install 'httpx[socks]', or {self._around()}",
-                endpoint=endpoint,
-            ) from error
-
-    async def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpcore at each of its steps: python-httpx.org/advanced/extensions/#trace."""
-        if event.endswith("connect_tcp.complete"):
-            self._socket = info["return_value"]
-        elif event.endswith("start_tls.complete"):
-            self._in_tls = True
-        elif event.endswith(".failed"):
-            self._failed = self._failed or event
-
-    def __aiter__(self) -> "_Exchange":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._body is None:
-            raise StopAsyncIteration
-        try:
-            return await anext(self._body)
-        except BaseException as error:  # its end among them
-            await self._fail(error)
+    except (OSError, ValueError, anyio.EndOfStream, HungUpError) as error:
+        if isinstance(error, DockerImagesError):
             raise
-
-    async def _fail(self, error: BaseException) -> None:
-        """Close the connection, and say what a failure of it means."""
-        await self.aclose()
-        if isinstance(error, FOREIGN) and not isinstance(error, DockerImagesError):
-            raise self._explain(cast("Exception", error)) from error
-
-    async def aclose(self) -> None:
-        """Close the connection, whether or not the body was read to its end."""
-        body, self._body = self._body, None
-        with anyio.CancelScope(shield=True):
-            if self._socket is not None:
-                await self._socket.aclose()
-            if body is not None:
-                # httpcore reads by generators within generators. Only a failure ends them all, and
-                # on trio one that is left half-way is a warning.
-                with suppress(*FOREIGN):
-                    async for _ in body:
-                        pass
-            if self._transport is not None:
-                await self._transport.aclose()
-
-    def _explain(self, error: Exception) -> DockerImagesError:
-        at = str(self._endpoint)
-        root = _root(error)
-        if isinstance(error, httpx.ProxyError):
-            step = f"has {self._variable()} the right user and password?"
-            if "407" not in str(error):
-                step = "does it know the engine, and allow this port?"
-            return EngineConnectionError(
-                f"cannot reach {at}: the proxy says {printable(str(error))!r}; {step} "
-                f"Or {self._around()}",
-                endpoint=self._endpoint,
-                reason="proxy",
-            )
-        if self._socket is None or self._failed == "connection.start_tls.failed":
-            return EngineConnectionError(
-                f"cannot reach {at}: no connection to the proxy: {_fact(root)}; "
-                f"mend {self._variable()}, or {self._around()}",
-                endpoint=self._endpoint,
-                reason="proxy",
-            )
-        hung_up = str(error).startswith(("Server disconnected", "peer closed connection"))
-        if hung_up and self._in_tls:
-            root = anyio.EndOfStream()
-        if fact := tls.explain(root, self._endpoint):
-            return EngineConnectionError(
-                f"cannot connect to {at}: {fact}", endpoint=self._endpoint, reason="tls"
-            )
-        return translate(HungUpError() if hung_up else root, self._endpoint)
-
-    def _variable(self) -> str:
-        return "HTTPS_PROXY" if self._endpoint.tls else "HTTP_PROXY"
-
-    def _around(self) -> str:
-        return f"name {self._endpoint.hostname} in NO_PROXY to go there directly"
+        raise ProxyError from error
+    except ProtocolError as error:
+        raise ProxyError(str(error)) from error
+    stage.set("connecting")
+    return stream
 
 
-def _root(error: Exception) -> Exception:
-    """What the operating system, ssl or a stream said, if they did, else the error itself.
+def forwarding(endpoint: Endpoint) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """What stands before the path in a request to the proxy, and the headers that are for it.
 
-    httpcore raises `from None`, and keeps what it caught as the argument of its own exception.
+    Both are empty where nobody reads the requests but the engine.
     """
-    found: Exception = error
-    cause: BaseException | None = error
-    while cause is not None:
-        match cause:
-            case ssl.SSLEOFError() | anyio.EndOfStream():
-                found = anyio.EndOfStream()
-            case OSError(errno=int()):
-                found = cause
-            case _:
-                pass
-        match cause:
-            case BaseExceptionGroup(exceptions=[BaseException() as inner, *_]):
-                cause = inner
-            case Exception(args=(Exception() as inner,)):
-                cause = inner
-            case _:
-                cause = cause.__cause__
-    return found
+    proxy = urlsplit(endpoint.proxy or "")
+    if endpoint.tls is not None or proxy.scheme not in ("http", "https"):
+        return b"", []
+    return b"http://" + _target(endpoint), _authorization(proxy)
 
 
-def _fact(error: Exception) -> str:
-    of_another_kind = isinstance(error, ssl.SSLError | socket.gaierror)
-    if isinstance(error, OSError) and error.errno and not of_another_kind:
-        return os.strerror(error.errno)  # the event loops put the address before it
-    return printable(str(getattr(error, "strerror", None) or error)) or type(error).__name__
+async def _open_proxy(proxy: SplitResult, endpoint: Endpoint, context: ssl.SSLContext) -> Stream:
+    name = proxy.hostname or ""
+    stream = await open_tcp(name, proxy.port or _PORTS[proxy.scheme])
+    stage.set("waiting for the proxy")
+    if proxy.scheme != "https":
+        return stream
+    # It is trusted as the engine is: Go's net/http/transport.go dialConn.
+    return await open_tls(stream, endpoint, context, name)
+
+
+async def _ask_connect(stream: Stream, proxy: SplitResult, endpoint: Endpoint) -> None:
+    target = _target(endpoint)
+    connection = Connection(stream, _MAX_REFUSAL)
+    await connection.ask(
+        b"CONNECT %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: docker-images\r\n%b\r\n"
+        % (target, target, b"".join(b"%b: %b\r\n" % field for field in _authorization(proxy)))
+    )
+    status = connection.status
+    if not 200 <= status < 300:
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+        raise ProxyError(f"{status} {phrase}".strip(), wants_password=status == 407)
+
+
+def _target(endpoint: Endpoint) -> bytes:
+    host = endpoint.hostname
+    name = f"[{host}]".encode("ascii") if ":" in host else host.encode("idna")
+    return b"%b:%d" % (name, endpoint.port or 0)
+
+
+def _authorization(proxy: SplitResult) -> list[tuple[bytes, bytes]]:
+    if proxy.username is None and proxy.password is None:
+        return []
+    return [(b"Proxy-Authorization", b"Basic " + b64encode(b":".join(_credentials(proxy))))]
+
+
+def _credentials(proxy: SplitResult) -> tuple[bytes, bytes]:
+    return unquote(proxy.username or "").encode(), unquote(proxy.password or "").encode()
+
+
+async def _ask_socks(stream: Stream, proxy: SplitResult, endpoint: Endpoint) -> None:
+    # Written by hand: socksio leaves it to its user where a reply ends, which is half of the work.
+    async def exchange(request: bytes, length: int) -> bytes:
+        await stream.send(request)
+        reply = b""
+        while len(reply) < length:
+            reply += await stream.receive(length - len(reply))
+        return reply
+
+    with_password = proxy.username is not None
+    method = b"\x02" if with_password else b"\x00"
+    reply = await exchange(b"\x05\x01" + method, 2)
+    if reply[:1] != b"\x05":
+        raise ProxyError(f"no SOCKS5, but {reply!r}")
+    if reply[1:] != method:
+        raise ProxyError("that it lets nobody in this way", wants_password=True)
+    if with_password:
+        user, password = _credentials(proxy)
+        login = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
+        if (await exchange(login, 2))[1:] != b"\x00":
+            raise ProxyError("that user or password are wrong", wants_password=True)
+    port = (endpoint.port or 0).to_bytes(2, "big")
+    reply = await exchange(b"\x05\x01\x00" + _socks_address(endpoint.hostname) + port, 5)
+    if code := reply[1]:
+        known = code <= len(_SOCKS_REPLIES)
+        raise ProxyError(_SOCKS_REPLIES[code - 1] if known else f"error {code}")
+    # The address that it connects from; its first byte is in the reply.
+    await exchange(b"", {1: 4, 3: reply[4] + 1, 4: 16}.get(reply[3], 0) - 1 + 2)
+
+
+def _socks_address(hostname: str) -> bytes:
+    try:
+        address = ipaddress.ip_address(hostname)
+    except ValueError:
+        name = hostname.encode("idna")
+        return b"\x03%c%b" % (len(name), name)
+    return (b"\x04" if address.version == 6 else b"\x01") + address.packed
