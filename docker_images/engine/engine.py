@@ -63,8 +63,9 @@ PATIENCE = 2.0  # seconds
 
 _log = logging.getLogger("docker_images")
 
-
 Images = list[ImageSummary]
+# An answer, and its version: which one it is in, or which one the engine tells as its newest.
+Answer = tuple[httpx.Response, ApiVersion | None]
 T = TypeVar("T")
 
 
@@ -202,16 +203,16 @@ class Engine:
         except (ValueError, RecursionError):
             return None
 
-    async def _ask(
-        self, params: str, options: Collection[str]
-    ) -> tuple[httpx.Response, ApiVersion | None]:
+    async def _ask(self, params: str, options: Collection[str]) -> Answer:
         """The answer to `GET /images/json?params`, and, where there are options, its version.
 
         It is a 200 that honours all options; anything else is an error. The body is not read yet,
         and the caller closes the response.
         """
-        if self.pin is not None:
-            return await self._ask_pinned(self.pin, params, options)
+        if (pin := self.pin) is not None:
+            if option := first_missing(options, pin.version):
+                raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
+            return await self._ask_in(pin.version, params, options)
         version = self.version
         if version is None:
             return await self._ask_first(params, options)
@@ -219,9 +220,7 @@ class Engine:
             version = NEWEST  # the engine may have been upgraded
         return await self._ask_in(version, params, options)
 
-    async def _ask_first(
-        self, params: str, options: Collection[str]
-    ) -> tuple[httpx.Response, ApiVersion | None]:
+    async def _ask_first(self, params: str, options: Collection[str]) -> Answer:
         """One call leads, the others wait for the head of its answer.
 
         Where it fails or is cancelled, the next one leads; also where it takes too long, as the
@@ -244,30 +243,7 @@ class Engine:
                 pool.leading = None
             mine.set()
 
-    async def _ask_pinned(
-        self, pin: Pin, params: str, options: Collection[str]
-    ) -> tuple[httpx.Response, ApiVersion | None]:
-        if option := first_missing(options, pin.version):
-            raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
-        response, theirs = await self._get_list(pin.version, params)
-        try:
-            if response.status_code == 400:
-                message = await self._message(response)
-                if is_refusal(message):
-                    raise ApiVersionError(
-                        f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
-                        "leave the version out and it is negotiated",
-                        endpoint=self.endpoint,
-                    )
-                raise refusal(400, message, self.endpoint)
-            return response, await self._check(response, theirs, pin.version, options)
-        except BaseException:
-            await body_of(response).aclose()
-            raise
-
-    async def _ask_in(
-        self, version: ApiVersion, params: str, options: Collection[str]
-    ) -> tuple[httpx.Response, ApiVersion | None]:
+    async def _ask_in(self, version: ApiVersion, params: str, options: Collection[str]) -> Answer:
         response, theirs = await self._get_list(version, params)
         try:
             if response.status_code == 400:
@@ -291,6 +267,14 @@ class Engine:
         A bad filter is a 400 too, with the same header: only another version is worth a try.
         """
         message = await self._message(response)
+        if (pin := self.pin) is not None:
+            if not is_refusal(message):
+                raise refusal(400, message, self.endpoint)
+            raise ApiVersionError(
+                f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
+                "leave the version out and it is negotiated",
+                endpoint=self.endpoint,
+            )
         if theirs is None and is_refusal(message):
             theirs, _ = await self._look_up("/_ping", "/version")
             if theirs is None and (theirs := newest_in(message)):
@@ -347,9 +331,7 @@ class Engine:
                 option, "another image store", response, "the containerd image store"
             )
 
-    async def _get_list(
-        self, version: ApiVersion, params: str
-    ) -> tuple[httpx.Response, ApiVersion | None]:
+    async def _get_list(self, version: ApiVersion, params: str) -> Answer:
         """Ask once; the answer, and the newest version of the engine if it tells."""
         response = await self._get(f"/v{version}/images/json", params)
         theirs = self._learn(response)
