@@ -335,19 +335,18 @@ def fill(host: str, *, many: int = 0) -> None:
 
     `many` images more (`many/000:1`, …), all of one layer, where a long list is wanted.
     """
-    tar = {"Content-Type": "application/x-tar"}
-    _done(call(host, "POST", "/v1.40/images/load", archive(LOADED), tar))
+    load(host, LOADED)
     layer = _tar({"hello": b"imported"})
     # Podman reads the tag only from the name.
     imported = "/v1.40/images/create?fromSrc=-&repo=demo/imported:1"
-    _done(call(host, "POST", f"{imported}&changes={quote('LABEL from=import')}", layer, tar))
+    _done(call(host, "POST", f"{imported}&changes={quote('LABEL from=import')}", layer, TAR))
     context = _tar(
         {
             "Dockerfile": b"FROM scratch\nCOPY hello /hello\nLABEL stage=prod built=yes\n",
             "hello": b"built",
         }
     )
-    _done(call(host, "POST", "/v1.40/build?t=demo/built:1&rm=1", context, tar))
+    _done(call(host, "POST", "/v1.40/build?t=demo/built:1&rm=1", context, TAR))
     for name in ("demo/built:1", "demo/built:1", "demo/web:1.0"):
         container = json.dumps({"Image": name, "Cmd": ["/hello"]}).encode()
         json_type = {"Content-Type": "application/json"}
@@ -362,7 +361,15 @@ def fill(host: str, *, many: int = 0) -> None:
             }
             for n in range(many)
         )
-        _done(call(host, "POST", "/v1.40/images/load", archive(images), tar, timeout=600))
+        load(host, images)
+
+
+TAR = {"Content-Type": "application/x-tar"}
+
+
+def load(host: str, images: Iterable[Mapping[str, Any]]) -> None:
+    """Load images as `archive` takes them."""
+    _done(call(host, "POST", "/v1.40/images/load", archive(images), TAR))
 
 
 def _done(answer: Answer) -> None:
