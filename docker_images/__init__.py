@@ -7,6 +7,8 @@ async with DockerClient() as client:
         print(image.id, image.repo_tags, image.size, image.created_at)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from docker_images.address import TLS, Endpoint
 from docker_images.client import DockerClient
 from docker_images.endpoint.hosts import resolve_endpoint
@@ -41,6 +43,10 @@ from docker_images.images.models import (
 )
 from docker_images.images.references import Reference
 
+if TYPE_CHECKING:
+    from docker_images.diff import ImageChanges, diff_images
+    from docker_images.watch import ImagesUpdate, ImagesWatch
+
 __all__ = (
     "TLS",
     "ApiVersion",
@@ -57,9 +63,12 @@ __all__ = (
     "EngineResponseError",
     "EngineTimeoutError",
     "Identity",
+    "ImageChanges",
     "ImageManifestSummary",
     "ImageProperties",
     "ImageSummary",
+    "ImagesUpdate",
+    "ImagesWatch",
     "ManifestSize",
     "OCIDescriptor",
     "OCIPlatform",
@@ -71,11 +80,25 @@ __all__ = (
     "SignerIdentity",
     "UnpackedSize",
     "UnsupportedByEngineError",
+    "diff_images",
     "resolve_endpoint",
 )
 
 
-def __getattr__(name: str) -> str:
+# What a list does not need is loaded when somebody asks for it.
+_LATER = {
+    "ImageChanges": "docker_images.diff",
+    "ImagesUpdate": "docker_images.watch",
+    "ImagesWatch": "docker_images.watch",
+    "diff_images": "docker_images.diff",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(_LATER[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 

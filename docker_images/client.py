@@ -3,10 +3,11 @@
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from math import inf, isfinite
 from threading import Lock
 from types import EllipsisType, TracebackType
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
@@ -29,6 +30,9 @@ from docker_images.transport.deadline import TimeLimitError, stage, time_limit
 from docker_images.transport.failures import timed_out
 from docker_images.transport.pool import MAX_RESPONSE_BYTES
 from docker_images.transport.threads import in_thread
+
+if TYPE_CHECKING:
+    from docker_images.watch import ImagesWatch
 
 __all__ = ["DockerClient"]
 
@@ -223,6 +227,74 @@ class DockerClient:
             containers=containers,
         )
         return await self._within(timeout, answer, query)
+
+    def watch_images(
+        self,
+        *,
+        all: bool = False,
+        dangling: bool | None = None,
+        label: LabelArgument | None = None,
+        exclude_label: LabelArgument | None = None,
+        reference: ReferenceArgument | None = None,
+        before: str | None = None,
+        since: str | None = None,
+        until: UntilArgument | None = None,
+        filters: FiltersArgument | None = None,
+        shared_size: bool = False,
+        manifests: bool = False,
+        identity: bool = False,
+        containers: bool = False,
+        timeout: float | EllipsisType | None = ...,
+        resync_interval: float = 300.0,
+        poll_interval: float = 30.0,
+    ) -> "ImagesWatch":
+        """Watch the images: the list, and an update as soon as it changes.
+
+            async with client.watch_images(label={"stage": "prod"}) as watch:
+                print(len(watch.images), "images")
+                async for update in watch:
+                    print(update.added, update.removed, update.tag_changes, update.error)
+
+        The question is that of `list_images`, and so is each list. An event of the engine wakes the
+        watch, and a list decides what changed; while nothing happens, nothing is asked but a list
+        every `resync_interval` seconds, for what an engine tells nobody. Where the engine, or a
+        proxy in front of it, refuses its events, it is listed every `poll_interval` seconds.
+
+        An engine that goes away is an update with `error`, and so is its return, with what changed
+        meanwhile. `timeout` is for each list.
+
+        Raises `TypeError` or `ValueError` for bad arguments. Entering the watch lists once, and
+        raises what `list_images` raises.
+        """
+        from docker_images.watch import ImagesWatch  # who only lists need not load it
+        from docker_images.watch.source import EngineSource
+
+        query = build_query(
+            all=all,
+            dangling=dangling,
+            label=label,
+            exclude_label=exclude_label,
+            reference=reference,
+            before=before,
+            since=since,
+            until=until,
+            filters=filters,
+            shared_size=shared_size,
+            manifests=manifests,
+            identity=identity,
+            containers=containers,
+        )
+        if timeout is not ...:
+            _seconds(timeout)
+        intervals = {"resync_interval": resync_interval, "poll_interval": poll_interval}
+        for argument, interval in intervals.items():
+            if _seconds(interval, argument) is None:
+                raise ValueError(f"{argument} must be a number of seconds, not None")
+        return ImagesWatch(
+            EngineSource(partial(self._within, timeout), query),
+            resync_interval=resync_interval,
+            poll_interval=poll_interval,
+        )
 
     async def _within(
         self,

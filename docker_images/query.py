@@ -179,7 +179,7 @@ def build_query(
         unwanted = [text for text in map(_label_text, labels) if text is not None]
         tests.append(_exclude_label_test(labels))
     if until is not None:
-        tests.append(_until_test(_seconds(until, now)))
+        tests.append(_until_test(_bound(until, now)))
     references: list[str] = []
     if reference is not None:  # last, because it costs most
         references = _texts("reference", reference)
@@ -296,6 +296,15 @@ def _label_text(pair: _LabelPair) -> str | None:
     return text
 
 
+def _bound(until: object, now: Callable[[], float]) -> Callable[[], float]:
+    """The moment of `until`; a time ago moves on, as long as the question is asked."""
+    seconds = _seconds(until, now)
+    if isinstance(until, timedelta):
+        ago = until.total_seconds()
+        return lambda: now() - ago
+    return lambda: seconds
+
+
 def _seconds(until: object, now: Callable[[], float]) -> float:
     if isinstance(until, datetime):
         if until.utcoffset() is None:
@@ -359,8 +368,8 @@ def _exclude_label_test(labels: list[_LabelPair]) -> Callable[[ImageSummary], bo
     return test
 
 
-def _until_test(seconds: float) -> Callable[[ImageSummary], bool]:
-    return lambda image: image.created < seconds
+def _until_test(bound: Callable[[], float]) -> Callable[[ImageSummary], bool]:
+    return lambda image: image.created < bound()
 
 
 def _reference_test(patterns: list[str]) -> Callable[[ImageSummary], bool]:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import tomllib
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -65,7 +66,31 @@ def test_every_other_block_of_the_readme_runs(block: str) -> None:
             await names["run"](client)  # type: ignore[operator]
 
     with FakeEngine([web()]) as engine:
+        # For the block that watches.
+        timer = threading.Timer(0.5, engine.images.add, [image("db:1", labels={"stage": "prod"})])
+        timer.start()
         asyncio.run(main(engine.host))
+        timer.join()
+
+
+def test_the_page_about_watching_shows_a_program_that_runs() -> None:
+    (block,) = blocks("python", (ROOT / "docs/watching.md").read_text())
+    program = f"async def run(client):\n{textwrap.indent(block + '        break', '    ')}"
+
+    async def main(host: str) -> None:
+        names: dict[str, object] = {}
+        exec(compile(program, "watching.md", "exec"), names)
+        async with DockerClient(host) as client:
+            await names["run"](client)  # type: ignore[operator]
+
+    with FakeEngine([web()]) as engine:
+        timer = threading.Timer(0.5, engine.images.remove, ["shop/web:latest"])
+        timer.start()
+        printed = io.StringIO()
+        with redirect_stdout(printed):
+            asyncio.run(main(engine.host))
+        timer.join()
+    assert printed.getvalue().startswith("1 images\n() (ImageSummary(")
 
 
 def test_the_readme_opens_with_a_program_and_then_the_two_commands() -> None:

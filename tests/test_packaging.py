@@ -21,8 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 def test_all_names_what_is_public_sorted() -> None:
     imported = {
         alias.asname or alias.name
-        for node in ast.parse((PACKAGE / "__init__.py").read_text()).body
-        if isinstance(node, ast.ImportFrom)
+        for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("docker_images")
         for alias in node.names
     }
     assert set(docker_images.__all__) == imported

@@ -7,6 +7,7 @@ ask once more, and when an engine would ignore what is asked. What each version 
 
 import logging
 from collections.abc import Collection
+from time import monotonic
 from typing import TypeVar
 
 import anyio
@@ -51,7 +52,7 @@ from docker_images.errors import (
 from docker_images.images.models import ImageSummary
 from docker_images.query import Query
 from docker_images.text import printable
-from docker_images.transport import EngineTransport, body_of
+from docker_images.transport import Body, EngineTransport, body_of
 from docker_images.transport.deadline import stage
 from docker_images.transport.pool import MAX_RESPONSE_BYTES
 
@@ -106,6 +107,7 @@ class Engine:
         """Whether something before the engine lets lists through, but no single image."""
         self._told = b""  # how it told, so that the same need not be read again
         self._last: httpx.Headers | None = None
+        self._heard = 0.0  # when that came, by `time.monotonic`
         self._at = str(self.endpoint)
         self._origin = origin(self.endpoint)
         self._connect_timeout = connect_timeout
@@ -187,12 +189,32 @@ class Engine:
             info = msgspec.structs.replace(info, api_version=self.newest)
         return info
 
-    async def open(self, path: str, params: str = "") -> httpx.Response:
-        """The answer to `GET path?params`, whatever it is, for a stream that takes no turn.
+    async def open(self, path: str, params: str = "") -> Body:
+        """The body of `GET path?params`, as a stream that takes no turn and has no end.
 
-        The caller closes it, by the `aclose` of its `body_of`.
+        The caller closes it. Raises `EngineResponseError` for a status that is not 200.
         """
-        return await self._get(path, params, takes_turn=False)
+        response = await self._get(f"/v{self.speaks or NEWEST}{path}", params, takes_turn=False)
+        self._learn(response)
+        if response.status_code != 200:
+            raise await self._refusal(response)
+        return body_of(response)
+
+    def time_at(self, moment: float) -> float | None:
+        """What the engine's clock said at a moment of `time.monotonic`, or a bit less.
+
+        In seconds since 1970; None where its answers have no `Date`. No clock is compared with
+        another machine's: `Date` less what passed since, less a second.
+        """
+        date = None if self._last is None else self._last.get("date")
+        if date is None:
+            return None
+        from email.utils import parsedate_to_datetime  # only watches need it
+
+        try:
+            return parsedate_to_datetime(date).timestamp() - (self._heard - moment) - 1
+        except (ValueError, OverflowError):
+            return None
 
     async def oldest(self) -> ApiVersion | None:
         """The oldest version the engine speaks, from `GET /version`; None where it does not say."""
@@ -341,7 +363,7 @@ class Engine:
 
     def _learn(self, response: httpx.Response) -> ApiVersion | None:
         """Take note of who answered; the newest version of the engine, if the answer tells."""
-        self._last = response.headers
+        self._last, self._heard = response.headers, monotonic()
         told = told_version(response.headers.raw)
         if told and told == self._told:
             return self.newest

@@ -26,6 +26,7 @@ __all__ = [
     "shows_store",
     "spoken",
     "tells_manifests",
+    "tells_of_new_images",
 ]
 
 
@@ -65,6 +66,9 @@ NEED_CONTAINERD = frozenset({"manifests", "identity"})
 # moby daemon/server/router/image/image_routes.go:528@b985e23
 DESCRIPTORS = ApiVersion(1, 48)
 
+# From here on Docker emits `create` for a new image, tagged or not.
+# moby docs/api/version-history.md@b985e23
+CREATE_EVENTS = ApiVersion(1, 46)
 # moby daf25751d5, in 29.5; no version of the API began with it.
 CANONICAL_NAMES = ApiVersion(1, 55)
 
@@ -101,6 +105,11 @@ def compares_canonical_names(version: ApiVersion) -> bool:
 def shows_store(version: ApiVersion) -> bool:
     """Whether a list of this version tells which image store it comes from."""
     return version >= DESCRIPTORS
+
+
+def tells_of_new_images(version: ApiVersion) -> bool:
+    """Whether events of images tell of an image that is built or committed without a name."""
+    return version >= CREATE_EVENTS
 
 
 class Pin(msgspec.Struct, frozen=True):

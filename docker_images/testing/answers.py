@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
+from docker_images.testing.events import content_type
 from docker_images.testing.filters import RefusedError, docker_filters, podman_filters
 from docker_images.testing.images import (
     FakeImage,
@@ -127,6 +128,9 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
     try:
         if name := _one_image(request.path):
             return _inspect(shape, images, name)
+        if request.path == "/events":
+            told = (("Content-Type", content_type(shape, version)),)
+            return Answer(status=200, headers=_headers(shape) + told)
         if request.path == "/containers/json":
             return _json(shape, _containers(images, everything=_true(request.query.get("all", ""))))
         if shape.store == "podman":
@@ -136,7 +140,7 @@ def answer(shape: Shape, images: Sequence[FakeImage], request: Request, now: flo
         return _error(shape, version, refused)
 
 
-_PATHS = ("/_ping", "/version", "/images/json", "/containers/json")
+_PATHS = ("/_ping", "/version", "/images/json", "/containers/json", "/events")
 
 
 def _one_image(path: str) -> str:

@@ -5,13 +5,16 @@ Knows names, and that a tag belongs to one image. Refuses to know how an engine 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
 from docker_images.images.models import ImageSummary
+from docker_images.testing.events import Event
 
 __all__ = [
     "AnyImage",
@@ -147,8 +150,26 @@ class Images:
 
     def __init__(self, images: Iterable[AnyImage] = ()) -> None:
         self._images: list[FakeImage] = []
+        self._clock: Callable[[], float] = time.time
+        self._silent = True
+        self.events: list[Event] = []
+        """What the engine told of changes, oldest first."""
         for given in images:
             self.add(given)
+        self._silent = False
+
+    @contextmanager
+    def silently(self) -> Iterator[None]:
+        """Changes that the engine tells nobody, as of a writer past the engine."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
+
+    def _tell(self, action: str, held: FakeImage, name: str = "") -> None:
+        if not self._silent:
+            self.events.append(Event(self._clock(), action, held.id, name))
 
     def __iter__(self) -> Iterator[FakeImage]:
         # A copy, taken in one step: the server may read while another thread changes.
@@ -173,6 +194,7 @@ class Images:
         for tag in new.tags:
             self._take(tag, new)
         self._images.append(new)
+        self._tell("load", new, new.tags[0] if new.tags else "")
         return new
 
     def tag(self, name: str, new: str) -> None:
@@ -182,6 +204,7 @@ class Images:
         self._take(new, held)
         if canonical(new) not in map(canonical, held.tags):
             held.tags = [*held.tags, new]
+        self._tell("tag", held, new)
 
     def untag(self, name: str) -> None:
         """Take a tag away; an image without any stays, untagged."""
@@ -190,15 +213,21 @@ class Images:
         if len(tags) == len(held.tags):
             raise KeyError(name)
         _set_tags(held, tags)
+        self._tell("untag", held, name)
 
     def remove(self, name: str) -> None:
         """Take the image with this tag, digest or id away, with all its names."""
         held = self[name]
         self._images = [other for other in self._images if other is not held]
+        for tag in held.tags:
+            self._tell("untag", held, tag)
+        self._tell("delete", held)
 
     def clear(self) -> None:
         """Take everything away."""
-        self._images = []
+        gone, self._images = self._images, []
+        for held in gone:
+            self._tell("delete", held)
 
     def _take(self, tag: str, owner: FakeImage) -> None:
         for other in self._images:

@@ -23,6 +23,7 @@ import h11
 import msgspec
 
 from docker_images.testing.answers import Answer, Request, answer, read_request
+from docker_images.testing.events import RING, record
 from docker_images.testing.faults import Fault
 from docker_images.testing.images import AnyImage, Images
 from docker_images.testing.shapes import Shape, shape_named, version_of
@@ -167,7 +168,7 @@ class FakeEngine:
         asked = ", ".join(dict.fromkeys(f"{one.method} {one.target}" for one in self._unknown))
         text = (
             f"the fake {self.engine} was asked for what it does not know: {asked}; it answers "
-            "/images/json, /images/{name}/json, /containers/json, /_ping and /version. "
+            "/images/json, /images/{name}/json, /containers/json, /events, /_ping and /version. "
             "FakeEngine(strict=False) lets it pass"
         )
         if error is None:
@@ -278,11 +279,43 @@ class FakeEngine:
             stream.consume()
         given = self._answer(shape, request)
         bare = request.method == "HEAD"
+        if request.path == "/events" and fault is None and given.status == 200:
+            await self._tell(stream, http, given, request)
+            return False
         if fault is None:
             await stream.send(b"".join(_written(http, given, shape.chunk, bare)))
         elif not await _act(stream, http, fault, given, shape.chunk, bare):
             return False
         return http.our_state is h11.DONE and http.their_state is h11.DONE
+
+    async def _tell(
+        self, stream: "_Stream", http: h11.Connection, given: Answer, request: Request
+    ) -> None:
+        """The stream of events, to the end of the connection."""
+        shape = self._shape
+        version = shape.api if request.version is None else version_of(request.version)
+        head = [*given.headers, ("Transfer-Encoding", "chunked")]
+        await stream.send(http.send(h11.Response(status_code=200, headers=head)) or b"")
+        since = request.query.get("since")
+        events = self.images.events
+        told = len(events)
+        if since:
+            old = events[-RING:]
+            told -= len([event for event in old if event.time >= float(since)])
+        async with anyio.create_task_group() as tasks:
+
+            async def until_it_ends() -> None:
+                await stream.ended()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(until_it_ends)
+            while True:
+                # The images change in any thread: there is nothing to wait for.
+                for event in events[told:]:
+                    told += 1
+                    data = h11.Data(data=record(shape, version, event))
+                    await stream.send(http.send(data) or b"")
+                await anyio.sleep(0.005)
 
     def _answer(self, shape: Shape, request: Request) -> Answer:
         now = self._clock()

@@ -1,0 +1,140 @@
+"""What changed between two lists of images. Pure.
+
+Refuses to know where the lists come from, and what anybody does about the difference.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec.structs import replace
+
+from docker_images.images.models import ImageSummary
+from docker_images.images.references import Reference
+
+__all__ = ["ImageChanges", "diff_images", "diff_steps"]
+
+# Images handled in one step: a millisecond, or two where all of them differ.
+STEP = 512
+
+_ById = dict[str, list[ImageSummary]]
+_Pair = tuple[ImageSummary, ImageSummary]
+
+
+class ImageChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between a list of images and a later one; false where nothing does.
+
+    How many containers use an image (`containers`, and the ids in its `manifests`) and how much it
+    shares (`shared_size`) is not looked at.
+    """
+
+    added: tuple[ImageSummary, ...] = ()
+    """Images that only the later list has, in its order."""
+    removed: tuple[ImageSummary, ...] = ()
+    """Images that only the earlier list has, in its order."""
+    changed: tuple[tuple[ImageSummary, ImageSummary], ...] = ()
+    """Images that both lists have, with a difference, as they were and as they are. A new build of
+    a tag is no such change: it is another image, with another id."""
+    tag_changes: dict[str, tuple[str | None, str | None]] = {}
+    """Each tag that went to another image: the id it had before, and the id it has now.
+
+    `{"shop/web:latest": ("sha256:…", "sha256:…")}`, with None before for a tag that is new, and
+    None now for one that is gone. Tags are in familiar form, as docker prints them."""
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed or self.tag_changes)
+
+
+def diff_images(before: Iterable[ImageSummary], after: Iterable[ImageSummary]) -> ImageChanges:
+    """Compare two lists of one engine, such as two answers to one question.
+
+    An image is found again by its id. Docker 24 and 25 list an image of several platforms several
+    times under one id: such entries are paired with those that are equal, then in order.
+    """
+    return next(changes for changes in diff_steps(before, after) if changes is not None)
+
+
+def diff_steps(
+    before: Iterable[ImageSummary], after: Iterable[ImageSummary]
+) -> Iterator[ImageChanges | None]:
+    """As `diff_images`, but None after each step of a millisecond or two; at the end, the changes.
+
+    For event loops: 50 000 images take longer than a loop should wait.
+    """
+    olds: _ById = {}
+    news: _ById = {}
+    for images, by_id in ((before, olds), (after, news)):
+        for number, image in enumerate(images, 1):
+            by_id.setdefault(image.id, []).append(image)
+            if number % STEP == 0:
+                yield None
+    added: list[ImageSummary] = []
+    removed: list[ImageSummary] = []
+    changed: list[_Pair] = []
+    moved = _Tags()
+    for number, (id_, now) in enumerate(news.items(), 1):
+        was = olds.get(id_, [])
+        if was != now:
+            gone, pairs, new = _paired(was, now)
+            added += new
+            removed += gone
+            changed += pairs
+            moved.add(was, now)
+        if number % STEP == 0:
+            yield None
+    for number, (id_, was) in enumerate(olds.items(), 1):
+        if id_ not in news:
+            removed += was
+            moved.add(was, [])
+        if number % STEP == 0:
+            yield None
+    yield ImageChanges(
+        added=tuple(added),
+        removed=tuple(removed),
+        changed=tuple(changed),
+        tag_changes=moved.changes(),
+    )
+
+
+class _Tags:
+    """Which image each tag of a changed image belonged to, and belongs to."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str] = {}
+        self._now: dict[str, str] = {}
+
+    def add(self, was: Iterable[ImageSummary], now: Iterable[ImageSummary]) -> None:
+        for images, tags in ((was, self._before), (now, self._now)):
+            for image in images:
+                tags.update(dict.fromkeys(image.repo_tags, image.id))
+
+    def changes(self) -> dict[str, tuple[str | None, str | None]]:
+        tags = dict.fromkeys((*self._before, *self._now))
+        ids = ((tag, self._before.get(tag), self._now.get(tag)) for tag in tags)
+        return {str(Reference.parse(tag)): (was, now) for tag, was, now in ids if was != now}
+
+
+def _paired(
+    was: list[ImageSummary], now: list[ImageSummary]
+) -> tuple[list[ImageSummary], list[_Pair], list[ImageSummary]]:
+    """Entries of one id: those that are gone, those that differ, and those that are new."""
+    old, new = list(was), list(now)
+    for image in was:
+        if image in new:
+            new.remove(image)
+            old.remove(image)
+    pairs = list(zip(old, new, strict=False))
+    differing = [pair for pair in pairs if _settled(pair[0]) != _settled(pair[1])]
+    return old[len(pairs) :], differing, new[len(pairs) :]
+
+
+def _settled(image: ImageSummary) -> ImageSummary:
+    """The image without what changes with containers and with other images."""
+    manifests = image.manifests
+    if manifests is not None:
+        manifests = tuple(
+            replace(one, image_data=replace(one.image_data, containers=()))
+            if one.image_data is not None
+            else one
+            for one in manifests
+        )
+    return replace(image, containers=None, shared_size=None, manifests=manifests)

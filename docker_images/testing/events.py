@@ -1,0 +1,60 @@
+"""What an engine tells of changes, as it writes them: the events of its images.
+
+Pure. Knows what each engine says and keeps to itself: a tag that moves is told of its new image
+only. As recorded from Docker 20.10 to 29 and Podman 4.3 and 5.8, and read in moby
+`daemon/events/events.go` and Podman's `libpod/events`.
+"""
+
+from typing import Any
+
+import msgspec
+
+from docker_images.testing.shapes import Shape, Version
+
+__all__ = ["RING", "Event", "content_type", "record"]
+
+RING = 256
+"""How many events an engine can replay; Docker's, of all types."""
+
+_NO_LEGACY_KEYS_FROM = (1, 52)
+_JSON_LINES_FROM = (1, 53)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One change that an engine tells of."""
+
+    time: float
+    """Seconds since 1970, by the engine's clock."""
+    action: str
+    """As Docker calls it: `"load"`, `"tag"`, `"untag"` or `"delete"`."""
+    id: str
+    name: str = ""
+
+
+def content_type(shape: Shape, version: Version) -> str:
+    """How the stream is framed, in words."""
+    lines = shape.store != "podman" and version >= _JSON_LINES_FROM
+    return "application/jsonl" if lines else "application/json"
+
+
+def record(shape: Shape, version: Version, event: Event) -> bytes:
+    """One line of the stream."""
+    id_, name, action = event.id, event.name, event.action
+    if shape.store == "podman":
+        action = {"load": "loadfromarchive", "delete": "remove"}.get(action, action)
+        id_ = "" if action == "loadfromarchive" else id_.removeprefix("sha256:")
+    elif action == "load":
+        id_ = name or id_
+    elif action == "untag" and (shape.old_filters or shape.store == "graph"):
+        name = id_  # not the tag that went
+    told: dict[str, Any] = {
+        "Type": "image",
+        "Action": action,
+        "Actor": {"ID": id_, "Attributes": {"name": name} if name else {}},
+        "scope": "local",
+        "time": int(event.time),
+        "timeNano": int(event.time * 1e9),
+    }
+    if version < _NO_LEGACY_KEYS_FROM or shape.store == "podman":
+        told = {"status": action, "id": id_, **told}
+    return msgspec.json.encode(told) + b"\n"

@@ -1,0 +1,319 @@
+"""A watch: an event wakes, the list decides.
+
+Knows the one reader of the stream and the one consumer of updates, and what they tell each other.
+When to list is known in `schedule`; no image is ever made from an event.
+"""
+
+import logging
+from datetime import UTC, datetime
+from math import inf
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from docker_images.diff import ImageChanges, diff_steps
+from docker_images.engine.events import EventReader
+from docker_images.errors import (
+    ApiVersionError,
+    DockerImagesError,
+    EndpointError,
+    EngineResponseError,
+    UnsupportedByEngineError,
+)
+from docker_images.images.models import ImageSummary
+from docker_images.watch.clock import Clock
+from docker_images.watch.schedule import Backoff, Schedule
+
+__all__ = ["ImagesUpdate", "ImagesWatch", "Source", "Stream"]
+
+_log = logging.getLogger("docker_images")
+
+# What waiting does not help.
+HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
+# How an engine, or a proxy in front of it, says that it has no events for us.
+REFUSED = (403, 404, 500, 501)
+SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
+SHORT_AT_MOST = 3
+
+
+class Stream(Protocol):
+    """A stream of events, open."""
+
+    reader: EventReader
+
+    async def receive(self) -> bytes:
+        """The next bytes; `b""` at the end. Raises `DockerImagesError`."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class Source(Protocol):
+    """Where a watch gets its lists and events from."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a connection cannot die in silence."""
+        ...
+
+    async def list(self) -> list[ImageSummary]: ...
+
+    async def open(self, since: float | None) -> Stream:
+        """Open the stream, with the events since that time of the engine's clock."""
+        ...
+
+    def engine_time(self, age: float) -> float | None:
+        """What the engine's clock said `age` seconds ago, or a bit less; None if nobody knows."""
+        ...
+
+
+class ImagesUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """One settled batch of changes, the beginning of an outage, or its end."""
+
+    at: datetime
+    """When this was found out, by the clock of this machine; aware, in UTC."""
+    images: list[ImageSummary]
+    """The list now, in order; during an outage, the last one."""
+    added: tuple[ImageSummary, ...] = ()
+    """Images that were not in the list before."""
+    removed: tuple[ImageSummary, ...] = ()
+    """Images that are in the list no more."""
+    changed: tuple[tuple[ImageSummary, ImageSummary], ...] = ()
+    """Images with a difference, as they were and as they are; see `ImageChanges.changed`."""
+    tag_changes: dict[str, tuple[str | None, str | None]] = {}
+    """Each tag that went to another image; see `ImageChanges.tag_changes`."""
+    error: DockerImagesError | None = None
+    """Why the engine cannot be asked at present; None when it can, or can again."""
+
+
+class ImagesWatch:
+    """The images of an engine, and an update for each batch of changes.
+
+        async with client.watch_images() as watch:
+            print(len(watch.images), "images")
+            async for update in watch:
+                print(update.added, update.removed, update.tag_changes, update.error)
+
+    Made by `DockerClient.watch_images`. Entering lists once, and raises what `list_images` raises.
+    Lists are made while an update is waited for, so `images` is as fresh as the iteration; nothing
+    is lost meanwhile, because the next list covers it. One task iterates at a time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        resync_interval: float,
+        poll_interval: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self.images: list[ImageSummary] = []
+        """The list as of `updated_at`, in order; replaced whole, never changed in place."""
+        self.updated_at: datetime | None = None
+        """When the last list came, by the clock of this machine; None before the first."""
+        self.source: Literal["events", "polling"] = "events"
+        """`"polling"` where the engine, or something in front of it, refuses its events."""
+        self.error: DockerImagesError | None = None
+        """Why the engine cannot be asked at present; None when it can."""
+        self.lists: int = 0
+        """How many lists came."""
+        self.events: int = 0
+        """How many events came, those among them that change no image."""
+        self.reconnects: int = 0
+        """How often the stream of events was opened again."""
+        self.list_seconds: float = 0.0
+        """How long all lists took together."""
+        self._source, self._clock = source, clock or Clock()
+        self._resync, self._poll = resync_interval, poll_interval
+        self._tasks: TaskGroup | None = None
+        self._wake = anyio.Event()
+        self._listed_at = 0.0  # by the engine's clock, when the last list began
+        self._outage: DockerImagesError | None = None  # that the consumer is to be told of
+        self._iterating = False
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise RuntimeError("a watch is entered once; make another one")
+        began = self._clock.now()
+        images = await self._source.list()
+        self._schedule = Schedule(
+            began,
+            interval=self._resync if self._source.is_local else inf,
+            poll=self._poll,
+            reopen=self._resync,
+        )
+        self._take(images, began, free=True)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._follow)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        try:
+            return await self._tasks.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            # The reader raises nothing: what comes out is what the caller's block raised.
+            if exc is not None and group.exceptions == (exc,):
+                return False
+            raise
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ImagesUpdate:
+        """Wait for the next update.
+
+        Cancelled, it loses nothing. A second one at the same time is a `RuntimeError`.
+        """
+        if self._tasks is None:
+            raise RuntimeError("enter the watch first: async with client.watch_images() as watch")
+        if self._iterating:
+            raise RuntimeError("somebody else waits for an update of this watch already")
+        self._iterating = True
+        try:
+            while True:
+                if (update := await self._next()) is not None:
+                    return update
+        finally:
+            self._iterating = False
+
+    # ── The consumer ────────────────────────────────────────────────────────────────────────────
+
+    async def _next(self) -> ImagesUpdate | None:
+        """Wait until there is something to do, and do it."""
+        self._wake = anyio.Event()
+        if self._outage is not None:
+            error, self._outage = self._outage, None
+            return self._failed(error)
+        due = self._schedule.due()
+        if due > self._clock.now():
+            await self._clock.wait(self._wake, due)
+            return None
+        began = self._clock.now()
+        try:
+            images = await self._source.list()
+        except DockerImagesError as error:
+            outage = self._schedule.failed(
+                self._clock.now(),
+                self._clock.random(),
+                refused=isinstance(error, EngineResponseError) and error.status >= 400,
+                hopeless=isinstance(error, HOPELESS),
+            )
+            return self._failed(error) if outage else None
+        changes: ImageChanges | None = None
+        for changes in diff_steps(self.images, images):
+            if changes is None:
+                await checkpoint()
+        assert changes is not None
+        # From here to the caller there is no turn of the event loop: who is cancelled before finds
+        # the same changes again.
+        recovered, self.error = self.error is not None, None
+        self._take(images, began)
+        if not changes and not recovered:
+            return None
+        return ImagesUpdate(
+            at=datetime.now(UTC),
+            images=images,
+            added=changes.added,
+            removed=changes.removed,
+            changed=changes.changed,
+            tag_changes=changes.tag_changes,
+        )
+
+    def _take(self, images: list[ImageSummary], began: float, *, free: bool = False) -> None:
+        now = self._clock.now()
+        self.images, self.updated_at = images, datetime.now(UTC)
+        self.lists += 1
+        self.list_seconds += now - began
+        self._listed_at = self._source.engine_time(now - began) or 0.0
+        self._schedule.listed(began, now, self._clock.random(), free=free)
+
+    def _failed(self, error: DockerImagesError) -> ImagesUpdate | None:
+        """The beginning of an outage is news; that it goes on is not."""
+        known, self.error = self.error is not None, error
+        if known:
+            return None
+        _log.warning("%s", error)
+        return ImagesUpdate(at=datetime.now(UTC), images=self.images, error=error)
+
+    # ── The reader ──────────────────────────────────────────────────────────────────────────────
+
+    async def _follow(self) -> None:
+        """Keep the stream of events open, for as long as the watch is."""
+        backoff, short = Backoff(), 0
+        while True:
+            try:
+                stream = await self._source.open(self._listed_at or None)
+            except DockerImagesError as error:
+                if isinstance(error, EngineResponseError) and error.status in REFUSED:
+                    await self._do_without(str(error))
+                    continue
+                self._schedule.lost()
+                self._outage = error
+                self._wake.set()
+            else:
+                opened, records = self._clock.now(), self.events
+                backoff = Backoff()
+                self._schedule.opened(opened, self._clock.random())
+                self.source = "events"
+                self._wake.set()
+                anew = await self._read(stream)
+                self._schedule.lost()
+                self.reconnects += 1
+                lived = self._clock.now() - opened
+                short = short + 1 if lived < SHORT and self.events == records else 0
+                if short >= SHORT_AT_MOST:
+                    short = 0
+                    await self._do_without("its stream of events ends at once")
+                    continue
+                if anew:
+                    continue
+            pause = backoff.next(self._clock.random())
+            await self._clock.wait(anyio.Event(), self._clock.now() + pause)
+
+    async def _do_without(self, why: str) -> None:
+        """Let lists be made every `poll_interval`, until it is time to try the events again."""
+        if self.source == "events":
+            _log.warning("no events: %s; listing every %g s instead", why, self._poll)
+        self.source = "polling"
+        self._schedule.refused(self._clock.now(), self._clock.random())
+        self._wake.set()
+        while (at := self._schedule.reopen_at) > self._clock.now():
+            await self._clock.wait(anyio.Event(), at)
+
+    async def _read(self, stream: Stream) -> bool:
+        """Drain the stream to its end; whether it was left in order to open it anew.
+
+        Always, whoever waits for an update: Docker holds up whoever makes an event that a full
+        stream cannot take, moby daemon/events/events.go@b985e23.
+        """
+        try:
+            with self._clock.scope(self._schedule.reopen_at) as scope:
+                while data := await stream.receive():
+                    times = stream.reader.feed(data)
+                    self.events += stream.reader.records
+                    stream.reader.records = 0
+                    for time in times:
+                        old = time is not None and time < self._listed_at
+                        self._schedule.event(self._clock.now(), old=old)
+                    if times:
+                        self._wake.set()
+        except DockerImagesError as error:
+            _log.debug("the stream of events broke: %s", error)
+        except ValueError as error:  # no record
+            _log.warning("the stream of events cannot be read: %s", error)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+        return scope.cancelled_caught

@@ -1,0 +1,455 @@
+"""A watch: complete from the start, an update for each batch of changes, silent otherwise."""
+
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from typing import Any
+
+import anyio
+import engines
+import pytest
+from anyio.lowlevel import checkpoint
+
+from docker_images import (
+    DockerClient,
+    EngineConnectionError,
+    EngineResponseError,
+    ImageSummary,
+    ImagesUpdate,
+    ImagesWatch,
+)
+from docker_images.engine.events import EventReader
+from docker_images.errors import DockerImagesError
+from docker_images.testing import FakeEngine, faults, image
+from docker_images.watch.clock import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+def asked(engine: FakeEngine, path: str) -> int:
+    return [request.path for request in engine.requests].count(path)
+
+
+async def next_of(watch: ImagesWatch) -> ImagesUpdate:
+    with anyio.fail_after(60):
+        return await anext(watch)
+
+
+# On a fake engine
+
+
+async def test_entering_lists_and_a_change_is_told_without_a_poll(anyio_backend: str) -> None:
+    with FakeEngine([image("web:1")]) as engine:
+        async with DockerClient(engine.host) as client, client.watch_images() as watch:
+            assert [one.repo_tags for one in watch.images] == [("web:1",)]
+            assert watch.source == "events"
+            before = watch.images
+            with anyio.move_on_after(0.5):  # until the stream is open
+                await anext(watch)
+            engine.images.add(image("db:1"))
+            update = await next_of(watch)
+            assert [one.repo_tags for one in update.added] == [("db:1",)]
+            assert update.tag_changes == {"db:1": (None, update.added[0].id)}
+            assert update.images is watch.images
+            assert watch.images == await client.list_images()
+            assert len(before) == 1, "a list is replaced, never changed"
+            engine.images.untag("web:1")
+            update = await next_of(watch)
+            assert update.changed[0][1].repo_tags == ()
+    assert asked(engine, "/events") == 1
+
+
+async def test_the_question_is_that_of_a_list(anyio_backend: str) -> None:
+    with FakeEngine([image("web:1", labels={"stage": "prod"}), image("db:1")]) as engine:
+        async with (
+            DockerClient(engine.host) as client,
+            client.watch_images(label="stage=prod") as watch,
+        ):
+            assert len(watch.images) == 1
+            engine.images.add(image("other:1"))
+            engine.images.add(image("web:2", labels={"stage": "prod"}))
+            update = await next_of(watch)
+            assert [one.repo_tags for one in update.added] == [("web:2",)]
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 501])
+async def test_where_events_are_refused_it_polls_and_says_so(
+    anyio_backend: str, status: int
+) -> None:
+    with FakeEngine([image("web:1")]) as engine:
+        engine.faults.append(faults.error(status, path="/events"))
+        async with (
+            DockerClient(engine.host) as client,
+            client.watch_images(poll_interval=0.05) as watch,
+        ):
+            engine.images.add(image("db:1"))
+            assert len((await next_of(watch)).added) == 1
+            assert watch.source == "polling"
+            engine.images.add(image("db:2"))
+            assert len((await next_of(watch)).added) == 1
+
+
+async def test_an_engine_that_goes_is_told_once_and_so_is_its_return(anyio_backend: str) -> None:
+    with FakeEngine([image("web:1")]) as engine:
+        async with DockerClient(engine.host) as client, client.watch_images() as watch:
+            with anyio.move_on_after(0.3):
+                await anext(watch)
+            await anyio.to_thread.run_sync(engine.stop)
+            update = await next_of(watch)
+            assert isinstance(update.error, EngineConnectionError)
+            assert watch.error is update.error
+            assert [one.repo_tags for one in update.images] == [("web:1",)]
+            engine.images.add(image("db:1"))
+            await anyio.to_thread.run_sync(engine.start)
+            update = await next_of(watch)
+            assert (update.error, watch.error) == (None, None)
+            assert [one.repo_tags for one in update.added] == [("db:1",)]
+
+
+async def test_entering_raises_what_a_list_raises(anyio_backend: str) -> None:
+    with FakeEngine() as engine:
+        engine.faults.append(faults.error(500))
+        async with DockerClient(engine.host) as client:
+            with pytest.raises(EngineResponseError):
+                async with client.watch_images():
+                    pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"resync_interval": 0}, "resync_interval must be positive"),
+        ({"poll_interval": None}, "poll_interval must be a number of seconds"),
+        ({"timeout": -1}, "timeout must be positive"),
+        ({"reference": ""}, "empty"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_is_asked(
+    arguments: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ValueError, match=text):
+        DockerClient().watch_images(**arguments)
+
+
+async def test_a_second_task_may_not_iterate_at_the_same_time(anyio_backend: str) -> None:
+    with FakeEngine() as engine:
+        async with (
+            DockerClient(engine.host) as client,
+            client.watch_images() as watch,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(anext, watch)
+            await anyio.sleep(0.05)
+            with pytest.raises(RuntimeError, match="somebody else waits"):
+                await anext(watch)
+            tasks.cancel_scope.cancel()
+
+
+async def test_who_is_cancelled_loses_nothing(anyio_backend: str) -> None:
+    with FakeEngine() as engine:
+        async with DockerClient(engine.host) as client, client.watch_images() as watch:
+            seen: set[str] = set()
+            for number in range(20):
+                engine.images.add(image(f"web:{number}"))
+                with anyio.move_on_after(number * 0.02):
+                    seen |= {one.id for one in (await anext(watch)).added}
+            while len(seen) < 20:
+                seen |= {one.id for one in (await next_of(watch)).added}
+
+
+async def test_the_error_of_the_block_leaves_it_as_it_is(anyio_backend: str) -> None:
+    with FakeEngine() as engine:
+        async with DockerClient(engine.host) as client:
+            with pytest.raises(KeyError, match="mine"):
+                async with client.watch_images():
+                    raise KeyError("mine")
+
+
+async def test_watches_that_are_left_leave_nothing(anyio_backend: str) -> None:
+    draw = random.Random(1)
+    with FakeEngine([image("web:1")]) as engine:
+        async with DockerClient(engine.host) as client:
+            for _ in range(60):
+                with anyio.move_on_after(draw.random() * 0.01):
+                    async with client.watch_images() as watch:
+                        await anext(watch)
+            assert len(await client.list_images()) == 1
+        assert client._engine is not None
+    # Warnings are errors: no socket and no generator is left behind.
+
+
+def test_who_only_lists_does_not_load_the_watch() -> None:
+    program = (
+        "import docker_images, sys; docker_images.DockerClient();"
+        "print([name for name in sys.modules if 'watch' in name or name.endswith('.diff')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+# With a clock of the test
+
+
+class Jumping(Clock):
+    """Jumps to the next moment when nothing else is to be done."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.listed: list[tuple[float, float]] = []
+        self._waiting: dict[object, float] = {}
+
+    def now(self) -> float:
+        return self.time
+
+    def random(self) -> float:
+        return 1.0
+
+    async def wait(self, event: anyio.Event, until: float) -> None:
+        """One task of the watch after the other may jump: the one with the nearest moment."""
+        mine = object()
+        self._waiting[mine] = until
+        try:
+            while not event.is_set() and self.time < until:
+                for _ in range(12):  # whoever has something to do does it in no time
+                    await checkpoint()
+                nearest = min(self._waiting.values())
+                if not event.is_set() and until == nearest < inf:
+                    self.time = max(self.time, until)
+        finally:
+            del self._waiting[mine]
+
+    def scope(self, until: float) -> anyio.CancelScope:
+        return anyio.CancelScope()
+
+
+class Script:
+    """An engine without a network: its list, its events, and its outages, all at once."""
+
+    is_local = True
+
+    def __init__(self, clock: Jumping, takes: float = 0.03) -> None:
+        self.clock, self.takes = clock, takes
+        self.images: list[ImageSummary] = []
+        self.down: DockerImagesError | None = None
+        self.refusals = 0
+        self.lists: list[tuple[float, float]] = []
+        self.attempts = 0
+        self.streams: list[ScriptStream] = []
+
+    async def list(self) -> list[ImageSummary]:
+        await checkpoint()
+        if self.down is not None:
+            raise self.down
+        if self.refusals:
+            self.refusals -= 1
+            raise EngineResponseError("gone", status=404)
+        began, found = self.clock.time, list(self.images)
+        self.clock.time += self.takes
+        self.lists.append((began, self.clock.time))
+        return found
+
+    async def open(self, since: float | None) -> "ScriptStream":
+        self.attempts += 1
+        await checkpoint()
+        if self.down is not None:
+            raise self.down
+        self.streams.append(ScriptStream())
+        return self.streams[-1]
+
+    def engine_time(self, age: float) -> float | None:
+        return self.clock.time - age - 1
+
+    def change(self, number: int) -> None:
+        self.images = [ImageSummary(id=f"sha256:{number}")]
+        self.streams[-1].tell(self.clock.time)
+
+    def fail(self) -> None:
+        self.down = EngineConnectionError("down")
+        self.streams[-1].end()
+
+
+class ScriptStream:
+    """Events that a test tells."""
+
+    def __init__(self) -> None:
+        self.reader = EventReader(())
+        self._send, self._receive = anyio.create_memory_object_stream[bytes](10_000)
+
+    def tell(self, at: float) -> None:
+        with suppress(anyio.ClosedResourceError):  # nobody hears it
+            self._send.send_nowait(b'{"Type":"image","Action":"tag","timeNano":%d}\n' % (at * 1e9))
+
+    def end(self) -> None:
+        self._send.close()
+
+    async def receive(self) -> bytes:
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            return b""
+
+    async def aclose(self) -> None:
+        self._send.close()
+        self._receive.close()
+
+
+@asynccontextmanager
+async def scripted(
+    takes: float = 0.03, **options: float
+) -> AsyncIterator[tuple[Script, ImagesWatch]]:
+    clock = Jumping()
+    script = Script(clock, takes)
+    intervals = {"resync_interval": 300.0, "poll_interval": 30.0, **options}
+    async with ImagesWatch(script, clock=clock, **intervals) as watch:
+        await run(watch, lambda: bool(script.streams))
+        yield script, watch
+
+
+async def run(watch: ImagesWatch, until: Callable[[], bool]) -> list[ImagesUpdate]:
+    """Iterate until something holds; the updates."""
+    updates: list[ImagesUpdate] = []
+    with anyio.fail_after(60):
+        while not until():
+            if (update := await watch._next()) is not None:
+                updates.append(update)
+    return updates
+
+
+async def test_an_hour_without_a_change_takes_a_list_every_resync(anyio_backend: str) -> None:
+    async with scripted() as (script, watch):
+        assert await run(watch, lambda: script.clock.time > 4600) == []
+    assert len(script.lists) <= 3 + 3600 / 300 + 1
+    assert script.attempts == 1
+
+
+async def test_an_outage_of_an_hour_costs_few_attempts_and_its_end_is_found_soon(
+    anyio_backend: str,
+) -> None:
+    async with scripted() as (script, watch):
+        await run(watch, lambda: script.clock.time > 1010)
+        script.fail()
+        (update,) = await run(watch, lambda: script.clock.time > 4610)
+        assert update.error is script.down
+        assert script.attempts <= 170
+        script.down, back = None, script.clock.time
+        (update,) = await run(watch, lambda: watch.error is None)
+        assert update.error is None
+        assert script.clock.time - back <= 31
+
+
+async def test_a_burst_of_500_events_takes_few_lists(anyio_backend: str) -> None:
+    async with scripted() as (script, watch):
+        await run(watch, lambda: script.clock.time > 1100)
+        before, begin = len(script.lists), script.clock.time
+        for number in range(500):
+            script.change(number)
+            await run(watch, lambda number=number: script.clock.time >= begin + number / 100)
+            script.clock.time = max(script.clock.time, begin + (number + 1) / 100)
+        await run(watch, lambda: script.clock.time > begin + 60)
+        assert watch.images == script.images
+        assert len(script.lists) - before <= 5
+
+
+@pytest.mark.parametrize("takes", [0.03, 3.0, 60.0])
+async def test_at_most_a_tenth_of_the_time_is_spent_on_lists(
+    anyio_backend: str, takes: float
+) -> None:
+    async with scripted(takes) as (script, watch):
+        number = 0
+        ends = script.clock.time + 1200 + 60 * takes
+        while script.clock.time < ends:
+            number += 1
+            script.change(number)
+            moment = script.clock.time + 1
+            await run(watch, lambda moment=moment: script.clock.time >= moment)
+    first = script.lists[0][1]  # entering is free
+    for begin in range(int(first), int(ends) - 600, 60):
+        end = begin + 600
+        spent = sum(max(0.0, min(e, end) - max(b, begin)) for b, e in script.lists[1:])
+        assert spent <= 60 + 1e-6, (begin, spent)
+
+
+@pytest.mark.parametrize(("refusals", "news"), [(1, 0), (5, 0), (8, 1)])
+async def test_a_list_that_is_refused_is_asked_again_before_that_is_an_outage(
+    anyio_backend: str, refusals: int, news: int
+) -> None:
+    async with scripted() as (script, watch):
+        await run(watch, lambda: script.clock.time > 1100)
+        script.refusals = refusals
+        script.change(1)
+        updates = await run(watch, lambda: watch.images == script.images)
+        assert len([update for update in updates if update.error]) == news
+
+
+async def test_a_change_without_a_word_is_found_at_the_resync(anyio_backend: str) -> None:
+    async with scripted(resync_interval=60.0) as (script, watch):
+        await run(watch, lambda: script.clock.time > 1100)
+        begin = script.clock.time
+        script.images = [ImageSummary(id="sha256:silent")]
+        (update,) = await run(watch, lambda: watch.images == script.images)
+        assert len(update.added) == 1
+        assert script.clock.time - begin <= 61
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_at_every_rest_the_list_of_the_watch_is_that_of_the_engine(
+    anyio_backend: str, seed: int
+) -> None:
+    draw = random.Random(seed)
+    async with scripted() as (script, watch):
+        known = list(watch.images)
+        number = 0
+        for _ in range(50):
+            for _ in range(draw.randrange(1, 6)):
+                match draw.choice(("change", "cut", "silent", "down", "nothing")):
+                    case "change" if script.down is None:
+                        number += 1
+                        script.change(number)
+                    case "cut":
+                        script.streams[-1].end()
+                    case "silent":
+                        number += 1
+                        script.images = [ImageSummary(id=f"sha256:{number}")]
+                    case "down":
+                        script.fail()
+                    case _:
+                        pass
+                moment = script.clock.time + draw.random() * 5
+                for update in await run(watch, lambda moment=moment: script.clock.time >= moment):
+                    known = [one for one in known if one not in update.removed]
+                    known += update.added
+            script.down = None
+            moment = script.clock.time + 700
+            for update in await run(watch, lambda moment=moment: script.clock.time >= moment):
+                known = [one for one in known if one not in update.removed]
+                known += update.added
+            assert watch.images == script.images == known
+            assert watch.error is None
+
+
+# On live engines
+
+
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_a_live_engine_tells_of_every_change_of_a_tag(live: engines.Live, name: str) -> None:
+    host = live.host(name)
+
+    async def main() -> None:
+        async with DockerClient(host) as client, client.watch_images() as watch:
+            with anyio.move_on_after(3):  # the stream is open, the engine listens
+                await anext(watch)
+            assert watch.source == "events"
+            tagged = "/v1.40/images/demo/web:1.0/tag?repo=watched/web&tag=1"
+            for method, target in (("POST", tagged), ("DELETE", "/v1.40/images/watched/web:1")):
+                await anyio.to_thread.run_sync(engines.call, host, method, target)
+                with anyio.fail_after(60):
+                    update = await anext(watch)
+                assert any("watched/web:1" in tag for tag in update.tag_changes), update
+                assert watch.images == await client.list_images()
+
+    anyio.run(main)
