@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from hostile import answer, answering, serving
 
 from docker_images import DockerClient, resolve_endpoint
 from docker_images.address import Endpoint
@@ -307,6 +308,63 @@ async def test_what_is_no_socket_is_called_what_it_is(folder: Path) -> None:
         assert f"unix://{folder}/{name} (host=)" in str(caught.value)
 
 
+@pytest.mark.anyio
+async def test_a_symlink_that_leads_nowhere_is_called_what_it_is(folder: Path) -> None:
+    (folder / "dangling").symlink_to("/nowhere/engine.sock")
+    (folder / "loop").symlink_to("loop")
+    told = {
+        "dangling": "it is a symlink to /nowhere/engine.sock, which is not there",
+        "loop": "it is a symlink to loop, which leads back to itself",
+        "loop/below": "a part of the path is a symlink to itself",
+    }
+    for name, fact in told.items():
+        async with DockerClient(f"unix://{folder}/{name}") as client:
+            with pytest.raises(EngineConnectionError) as caught:
+                await client.list_images()
+        assert fact in str(caught.value)
+        assert caught.value.reason == "no-socket"
+
+
+def test_a_relative_path_offers_the_absolute_one() -> None:
+    relative = Endpoint("unix", "unix://nowhere/d.sock", "host=", path="nowhere/d.sock")
+
+    message = str(translate(FileNotFoundError(errno.ENOENT, "x"), relative))
+
+    assert "the path is relative; did you mean unix:///nowhere/d.sock?" in message
+
+
+ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # RFC 8446, 6: fatal, protocol_version
+NGINX = (
+    b"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head></html>"
+)
+APACHE = b"You're speaking plain HTTP to an SSL-enabled server port."
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(ALERT, id="an alert"),
+        pytest.param(answer(NGINX, "400 Bad Request"), id="nginx"),
+        pytest.param(answer(APACHE, "400 Bad Request"), id="Apache"),
+    ],
+)
+async def test_a_port_that_wants_tls_is_told_by_whatever_it_answers(raw: bytes) -> None:
+    with serving(answering(raw, close=True), tcp=True) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(DockerImagesError, match=r"this port wants TLS.*DOCKER_TLS_VERIFY"):
+                await client.list_images()
+
+
+@pytest.mark.parametrize("failure", [HungUpError(), ConnectionResetError(errno.ECONNRESET, "x")])
+@pytest.mark.parametrize(("port", "hinted"), [(2376, True), (2375, False)])
+def test_a_reset_from_the_port_for_tls_hints_at_it(
+    failure: Exception, port: int, hinted: bool
+) -> None:
+    endpoint = resolve_endpoint({}, host=f"tcp://engine.example:{port}")
+    assert ("Port 2376 usually wants TLS" in str(translate(failure, endpoint))) == hinted
+
+
 # ── Other engines ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -376,6 +434,12 @@ anyio.run(ask, backend=sys.argv[2])
             id="a group that helps",
         ),
         pytest.param(
+            *((0, 54321), 0o660, 0o711),
+            "it belongs to group 54321, which has no name here; in a container, start that with "
+            "docker run --group-add 54321",
+            id="a group without a name",
+        ),
+        pytest.param(
             *((0, 0), 0o660, 0o711),
             "only the user it belongs to may open it; run as that user",
             id="root's own group",
@@ -416,7 +480,35 @@ def test_a_refused_permission_names_the_group_of_the_socket(
             env={**os.environ, "HOME": "/nowhere", "DOCKER_CONFIG": ""},
         )
 
-    group = grp.getgrgid(owner[1]).gr_name
+    group = "" if owner[1] == 54321 else grp.getgrgid(owner[1]).gr_name
     expected = f"permission denied on unix://{path} (host=): {words.format(group=group)}"
     assert f"EnginePermissionError {expected}" in done.stdout
+    assert done.stderr == ""
+
+
+IN_THE_GROUP = """
+import os, sys
+from docker_images.address import Endpoint
+from docker_images.transport.failures import translate
+
+os.setgroups([54321])
+endpoint = Endpoint("unix", f"unix://{sys.argv[1]}", "host=", path=sys.argv[1])
+print(translate(PermissionError(13, "x"), endpoint))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a member of a group")
+def test_who_is_in_the_group_of_the_socket_is_told_of_other_guards(folder: Path) -> None:
+    path = folder / "engine.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chown(path, 0, 54321)
+        os.chmod(path, 0o660)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", IN_THE_GROUP, str(path)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert "this user is in it: something else refuses, such as SELinux or AppArmor" in done.stdout
     assert done.stderr == ""

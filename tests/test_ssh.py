@@ -8,7 +8,10 @@ import shlex
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -28,7 +31,7 @@ from docker_images.errors import (
 )
 from docker_images.transport.exceptions import RemoteTextError, SSHEndedError
 from docker_images.transport.failures import translate
-from docker_images.transport.ssh import SSHStream, by_hand, open_ssh, ssh_argv
+from docker_images.transport.ssh import SSHStream, _logins_of, by_hand, open_ssh, ssh_argv
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
 
@@ -460,6 +463,92 @@ class TestNothingStays:
         assert await gone(process.pid)
 
 
+class TestTurns:
+    """At most eight logins to a host, of all event loops and threads together."""
+
+    def test_are_taken_by_event_loops_and_threads_together(self) -> None:
+        most, inside, changing = 0, 0, threading.Lock()
+        turns = _logins_of("a host of this test", None, os.getpid())
+
+        async def log_in() -> None:
+            nonlocal most, inside
+            async with turns.turn():
+                with changing:
+                    inside += 1
+                    most = max(most, inside)
+                await anyio.sleep(0.01)
+                with changing:
+                    inside -= 1
+
+        async def log_in_often() -> None:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(12):
+                    tasks.start_soon(log_in)
+
+        threads = [
+            threading.Thread(target=anyio.run, args=(log_in_often,), kwargs={"backend": backend})
+            for backend in ("asyncio", "trio", "asyncio", "trio")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert (most, inside) == (8, 0)
+
+    @pytest.mark.anyio
+    async def test_of_those_who_were_cancelled_go_to_others(self) -> None:
+        turns = _logins_of("another host of this test", None, os.getpid())
+
+        async def hold() -> None:
+            async with turns.turn():
+                await anyio.sleep_forever()
+
+        for _ in range(5):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(hold)
+                await anyio.sleep(0.01)
+                tasks.cancel_scope.cancel()
+        with anyio.fail_after(60):
+            async with turns.turn():
+                pass
+
+
+FORKED = """
+import os, sys
+import anyio
+from docker_images.address import Endpoint
+from docker_images.transport.ssh import SSHStream
+
+async def main():
+    stream = SSHStream(sys.argv[1:])
+    await stream.log_in()
+    child = os.fork()
+    if child == 0:
+        stream.abort()
+        del stream
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert not stream.is_stale()
+    await stream.send(b"still here")
+    assert await stream.receive() == b"still here"
+    await stream.aclose()
+
+anyio.run(main)
+"""
+
+
+def test_a_forked_process_leaves_the_ssh_of_its_parent_alone(fake_ssh: FakeSSH) -> None:
+    command = fake_ssh(f"{LOGIN}; exec cat")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKED, *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class TestItsEventLoop:
     def test_takes_it_along(
         self, fake_ssh: FakeSSH, anyio_backend: tuple[str, dict[str, Any]]
@@ -627,6 +716,26 @@ class TestClient:
                 for _ in range(4):
                     tasks.start_soon(client.list_images)
         assert len(pids(started)) == 4
+        assert not any(exists(pid) for pid in pids(started))
+
+    @pytest.mark.slow
+    async def test_gets_forty_lists_for_forty_calls_at_once_from_an_sshd_as_it_comes(
+        self, far: Endpoint, ssh_on_path: Callable[..., Path]
+    ) -> None:
+        started = ssh_on_path()
+        lists: list[int] = []
+
+        async def call() -> None:
+            lists.append(len(await client.list_images()))
+
+        async with (
+            DockerClient(host=far.host, timeout=300, connect_timeout=None) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            for _ in range(40):
+                tasks.start_soon(call)
+        assert len(lists) == 40
+        assert len({*lists}) == 1
         assert not any(exists(pid) for pid in pids(started))
 
     async def test_heals_when_ssh_was_killed_between_two_calls(

@@ -122,7 +122,8 @@ def is_passing(status: int, message: str) -> bool:
 
 
 def _next_step(status: int, message: str) -> str:
-    if "HTTP request to an HTTPS server" in message:
+    # Go's servers, nginx and Apache, to plain HTTP on a port for TLS.
+    if re.search("HTTP request (to an HTTPS server|was sent to HTTPS port)|SSL-enabled", message):
         return "; this port wants TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
     if 300 <= status < 400:
         return "; redirects are not followed: name the final address"

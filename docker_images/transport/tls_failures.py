@@ -32,7 +32,7 @@ _CLIENT_CERTIFICATE = (
 def tls_meaning(error: Exception, tls: TLS) -> str | None:
     """The fact and the next step, without the address; None for what says nothing about TLS."""
     match error:
-        case ssl.SSLCertVerificationError():
+        case ssl.SSLCertVerificationError(verify_code=int()):
             return _certificate_meaning(error, tls)
         case ssl.SSLEOFError() if tls.cert is None:
             return (
@@ -42,7 +42,7 @@ def tls_meaning(error: Exception, tls: TLS) -> str | None:
         case ssl.SSLEOFError():
             return "it hung up before it had answered; its log may say why"
         case ssl.SSLError():
-            return _reason_meaning(error.reason or str(error), tls)
+            return _reason_meaning(getattr(error, "reason", None) or str(error), tls)
         case _:
             return None
 
