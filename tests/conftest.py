@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name each engine that was missing once, and loudly."""
-    skipped = terminalreporter.stats.get("skipped", ())
+    skipped = () if engines.UNWANTED else terminalreporter.stats.get("skipped", ())
     reasons = {str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple)}
     for reason in sorted(reasons):
         if engines.MISSING in reason:

@@ -26,10 +26,13 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import pytest
+import registry
 import suites
 
 REQUIRED = os.environ.get("DOCKER_IMAGES_REQUIRE_ENGINES") == "1"
 """Whether a missing engine fails the tests that want one, rather than skipping them."""
+UNWANTED = os.environ.get("DOCKER_IMAGES_REQUIRE_ENGINES") == "0"
+"""Whether none is started, though it be there."""
 
 
 class Engine(NamedTuple):
@@ -72,6 +75,8 @@ def at_hand(name: str) -> str:
 
 def _home(name: str) -> str | None:
     """The suite that an engine is started from, `""` for this machine itself, or None."""
+    if UNWANTED:
+        return None
     if name in OWN:
         return "" if shutil.which(OWN[name]) else None
     engine = TABLE[name]
@@ -101,13 +106,17 @@ class Live:
         self._stack = stack
         self._hosts: dict[str, str] = {}
 
-    def host(self, name: str) -> str:
-        """The `unix://…` of an engine of the table, which is only to be read from."""
-        if name not in self._hosts:
+    def host(self, name: str, *, more: bool = False) -> str:
+        """The `unix://…` of an engine of the table, which is only to be read from.
+
+        It holds what `fill` puts there; another one what `fill_more` does.
+        """
+        key = f"{name} more" if more else name
+        if key not in self._hosts:
             host = self._stack.enter_context(start(name, self._stack.enter_context(folder())))
-            fill(host)
-            self._hosts[name] = host
-        return self._hosts[name]
+            (fill_more if more else fill)(host)
+            self._hosts[key] = host
+        return self._hosts[key]
 
 
 @contextmanager
@@ -145,7 +154,9 @@ def start(name: str, folder: Path, *options: str) -> Iterator[str]:
 
 def _dockerd(name: str, folder: Path, home: str) -> list[str]:
     containerd = name in TABLE and TABLE[name].containerd
-    config: dict[str, Any] = {"features": {"containerd-snapshotter": True}} if containerd else {}
+    config: dict[str, Any] = {"insecure-registries": ["127.0.0.0/8"]}
+    if containerd:
+        config["features"] = {"containerd-snapshotter": True}
     (folder / "daemon.json").write_text(json.dumps(config))
     # What it keeps while it runs is gone with it in a suite, where the same numbers of processes
     # come again.
@@ -168,6 +179,8 @@ def _podman(name: str, folder: Path, home: str) -> list[str]:
     run = "/run" if home else str(folder)
     return [
         *("podman", "--root", f"{folder}/r", "--runroot", f"{run}/u", "--storage-driver=vfs"),
+        # crun starts nothing where there are cgroups of both versions; runc comes with Docker.
+        *(("--runtime=runc",) if home else ()),
         *("system", "service", "-t", "0", f"unix://{folder}/engine.sock"),
     ]
 
@@ -296,12 +309,12 @@ def archive(images: Iterable[Mapping[str, Any]]) -> bytes:
     return _tar({**files, "manifest.json": json.dumps(manifest).encode()})
 
 
-def _tar(files: Mapping[str, bytes]) -> bytes:
+def _tar(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
-            info.size = len(content)
+            info.size, info.mode = len(content), mode
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
@@ -370,6 +383,82 @@ TAR = {"Content-Type": "application/x-tar"}
 def load(host: str, images: Iterable[Mapping[str, Any]]) -> None:
     """Load images as `archive` takes them."""
     _done(call(host, "POST", "/v1.40/images/load", archive(images), TAR))
+
+
+PAUSE = bytes.fromhex(
+    "7f454c4602010100000000000000000002003e000100000078004000000000004000000000000000"
+    "00000000000000000000000040003800010000000000000001000000050000000000000000000000"
+    "00004000000000000000400000000000810000000000000081000000000000000010000000000000"
+    "b8220000000f05ebf7"
+)
+"""A program for Linux on amd64 that waits to be killed: `mov eax, 34; syscall; jmp`."""
+
+
+def fill_more(host: str) -> None:
+    """Fill an engine of our own with what went wrong: pulled, of many platforms, in use, renamed.
+
+    What a store cannot hold it leaves out, such as a second platform of one name.
+    """
+    with registry.serving() as source:
+        old = "2024-01-02T03:04:05Z"
+        pause = _tar({"pause": PAUSE}, mode=0o755)
+
+        def both(name: str, stages: tuple[str, str], layer: bytes, created: str | None) -> str:
+            platforms = ("amd64", "arm64")
+            images = [
+                source.image(layer, platform, {"stage": stage, "made": name}, created)
+                for platform, stage in zip(platforms, stages, strict=True)
+            ]
+            return source.index(f"{name}:1", [*images, *map(source.attestation, images)])
+
+        both("half", ("prod", "test"), pause, old)
+        both("whole", ("prod", "test"), _tar({"file": b"whole"}), old)
+        both("foreign", ("prod", "test"), _tar({"file": b"foreign"}), old)
+        both("undated", ("prod", "test"), _tar({"file": b"undated"}), None)
+        digest = both("digest", ("prod", "prod"), _tar({"file": b"digest"}), old)
+        both("moved", ("prod", "prod"), _tar({"file": b"moved"}), old)
+        for name, architecture in (
+            *(("half:1", ""), ("whole:1", ""), ("whole:1", "arm64")),
+            *(("foreign:1", "arm64"), ("undated:1", ""), ("moved:1", "")),
+            (f"digest@{digest}", ""),
+        ):
+            _pull(host, f"{source.host}/{name}", architecture)
+        for name in ("half", "whole", "foreign", "undated", "moved"):
+            _done(
+                call(
+                    host, "POST", f"/v1.40/images/{source.host}/{name}:1/tag?repo=more/{name}&tag=1"
+                )
+            )
+            if name != "moved":
+                _done(call(host, "DELETE", f"/v1.40/images/{source.host}/{name}:1"))
+    tar = {"Content-Type": "application/x-tar"}
+    near = ({"tags": [name], "created": old, "layer": name} for name in ("x:1", "localhost/x:1"))
+    _done(call(host, "POST", "/v1.40/images/load", archive(near), tar))
+    _done(call(host, "POST", "/v1.40/images/more/half:1/tag?repo=more/moved&tag=1"))
+    for running in (True, False):
+        options = {"Image": "more/half:1", "Cmd": ["/pause"], "HostConfig": {"NetworkMode": "none"}}
+        made = call(
+            host,
+            "POST",
+            "/v1.40/containers/create",
+            json.dumps(options).encode(),
+            {"Content-Type": "application/json"},
+        )
+        _done(made)
+        if running:
+            _done(call(host, "POST", f"/v1.40/containers/{made.json()['Id']}/start"))
+
+
+def _pull(host: str, name: str, architecture: str) -> None:
+    if "Libpod-Api-Version" in call(host, "GET", "/_ping").headers:
+        # In Docker's API Podman cannot be told to do without TLS.
+        target = f"/v4.0.0/libpod/images/pull?reference={name}&tlsVerify=false&arch={architecture}"
+    else:
+        tag = name.partition("@")[2] or name.rpartition(":")[2]
+        short = name.removesuffix(tag)[:-1]
+        target = f"/v1.40/images/create?fromImage={short}&tag={tag}"
+        target += f"&platform=linux/{architecture}" if architecture else ""
+    _done(call(host, "POST", target))
 
 
 def _done(answer: Answer) -> None:

@@ -8,7 +8,10 @@ each. They stay outside the checkout, in `docker_images_engines` of the user's c
 packages of a suite, delete its folder. Where packages come from is what the machine's own apt
 says; `MIRROR=http://…` says it on a machine that is not Debian.
 
-Knows what a folder holds, and the way into one. What runs there is the caller's business.
+    python tests/suites.py --in SUITE COMMAND …
+
+runs a command there, in this directory. Knows what a folder holds, and the way into one. What runs
+there is the caller's business.
 """
 
 import fcntl
@@ -125,20 +128,21 @@ def _apt_sources() -> Iterator[str]:
 # is mounted here is gone with the process that is started. /dev/shm is its own, since Podman keeps
 # its locks there, and begins by freeing all of them.
 _ENTER = """
-root=$1 shared=$2; shift 2
+root=$1 shared=$2 last=${2##* }; shift 2
 mount --bind "$root" "$root"; cd "$root"
 mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev
 mount -t tmpfs tmpfs dev/shm; mount -t tmpfs tmpfs run
 for path in $shared; do mkdir -p ".$path"; mount --bind "$path" ".$path"; done
-exec chroot . "$@"
+exec chroot . env --chdir="$last" "$@"
 """
 
 
 def command(suite: str, *inner: str, share: Sequence[str] = ()) -> list[str]:
     """The command that runs `inner` in the suite's folder, with this machine's network.
 
-    The folder for temporary files, and those of `share`, are there by the same path. Whatever
-    `inner` starts ends with it, and it ends when the thread that started it does.
+    The folder for temporary files, and those of `share`, are there by the same path; the last of
+    them is the current one. Whatever `inner` starts ends with it, and it ends when the thread that
+    started it does.
     """
     shared = " ".join((tempfile.gettempdir(), *share))
     return [*_TIED, "sh", "-euc", _ENTER, "sh", str(folder(suite)), shared, *inner]
@@ -175,6 +179,9 @@ def _main(suites: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--in"]:
+        _, _, name, *inner = sys.argv
+        os.execvp("setpriv", command(name, *inner, share=[os.getcwd()]))
     for name in sys.argv[1:]:
         if name not in PACKAGES:
             raise SystemExit(f"no such suite: {name}; there are {', '.join(PACKAGES)}")
