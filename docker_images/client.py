@@ -55,8 +55,8 @@ class DockerClient:
 
     `api_version` pins the API version, as `DOCKER_API_VERSION` does: it is asked for as it is and
     never negotiated. `timeout` is the time for a whole call in seconds, None for no limit;
-    `connect_timeout` is the time for a new connection (TCP, TLS and a proxy; over ssh until the
-    first byte comes). `max_response_bytes` bounds the body of an answer. `transport` replaces ours:
+    `connect_timeout` is the time for a new connection (TCP, TLS, a proxy; over ssh until a
+    first byte came). `max_response_bytes` bounds the body of an answer. `transport` replaces ours:
     an object with httpx's `async def handle_async_request(request)`. Requests go to
     `http://docker/…`, and closing it stays with the caller.
 
