@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import on_a_terminal, run
@@ -26,7 +27,11 @@ EXAMPLES = [
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    monkeypatch.chdir(tmp_path)
+    monday = json.loads(run("--demo", "--json").stdout)
+    Path("monday.json").write_text(json.dumps(monday))
+    Path("tuesday.json").write_text(json.dumps(tuesday(monday)))
     for name in [name for name in os.environ if name.startswith("DOCKER_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("COLUMNS", raising=False)
@@ -36,6 +41,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def printed_by(line: str) -> str:
+    line, _, file = line.partition(" > ")
     command, _, filter_ = line.partition(" | ")
     *settings, arguments = re.split(r"docker-images ", command)
     words = shlex.split(arguments)
@@ -43,6 +49,9 @@ def printed_by(line: str) -> str:
         columns = int(settings[0].partition("=")[2])
         return on_a_terminal(*words, columns=columns, NO_COLOR="1").stdout
     done = run(*words)
+    if file:
+        Path(file).write_text(done.stdout)
+        return ""
     if not filter_:
         return done.stdout
     if not shutil.which("jq"):
@@ -50,6 +59,17 @@ def printed_by(line: str) -> str:
     return subprocess.run(
         shlex.split(filter_), input=done.stdout, capture_output=True, text=True, check=True
     ).stdout
+
+
+def tuesday(monday: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The list of the demo a day later."""
+    kept = [one for one in monday if "alpine:3.20" not in one["RepoTags"]]
+    for one in kept:
+        if "shop/web:latest" in one["RepoTags"]:
+            one["RepoTags"].remove("shop/web:latest")
+        elif "shop/web:2.4.0" in one["RepoTags"]:
+            one["RepoTags"].append("shop/web:latest")
+    return [*kept, {"Id": "sha256:2f7c1f0a4b5d" + "0" * 52, "RepoTags": ["postgres:17"]}]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +104,7 @@ def test_doctor_prints_what_the_page_shows(monkeypatch: pytest.MonkeyPatch, home
 def test_every_option_is_on_the_page() -> None:
     page = PAGE.read_text()
     helps = [run("--help").stdout, run("check", "--help").stdout, run("doctor", "--help").stdout]
+    helps.append(run("diff", "--help").stdout)
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "".join(helps)))
 
     assert {option for option in options if option not in page} <= {"--help", "--version"}

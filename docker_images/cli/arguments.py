@@ -40,6 +40,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "list": Command("list the images; so does the command without a subcommand"),
     "watch": Command("print each change as it happens, until it is ended"),
+    "diff": Command("say what changed since a list was kept", failed=2),
     "check": Command("compare the list with thresholds, for monitoring", failed=3, misused=3),
     "doctor": Command("say which engine is asked and why, and what is found there"),
     "completion": Command("print what bash, zsh or fish reads to complete the command line"),
