@@ -7,7 +7,10 @@ Inputs that once found a defect stay as examples.
 
 import json
 import os
+import socket
+import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +18,7 @@ import anyio
 import httpx
 import msgspec
 import pytest
+import trustme
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +34,8 @@ from docker_images.engine.responses import engine_info, error_message, read_vers
 from docker_images.images import decode as decode_module
 from docker_images.images.decode import ImageDecoder
 from docker_images.transport.http1 import Connection, HungUpError, ProtocolError
+from docker_images.transport.sockets import SocketStream, Stream
+from docker_images.transport.tls import TLSStream
 
 EXAMPLES = int(os.environ.get("DOCKER_IMAGES_FUZZ", "0"))
 fuzzed = settings(
@@ -159,6 +165,7 @@ class Script:
         pass
 
 
+SECOND = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n[{"Id":"evil"}]'
 ANY_BODY = st.binary(max_size=80)
 token = st.sampled_from(["X", "Api-Version", "Server", "Content-Length", "Connection", "Upgrade"])
 value = st.sampled_from(["1.41", "0", "5", "close", "chunked", "upgrade", "x y", ""])
@@ -237,6 +244,89 @@ def test_a_wrong_answer_means_the_same_whatever_pieces_it_comes_in(
 
 
 # ── From bytes to the list ──────────────────────────────────────────────────────────────────────
+
+
+class OverTLS:
+    """What an engine behind TLS says, in records and in pieces that come when they like."""
+
+    def __init__(self, parts: list[bytes], sizes: list[int]) -> None:
+        self.parts, self.sizes = parts, sizes
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = SERVER.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        self.unread = b""
+
+    async def send(self, item: bytes) -> None:
+        self.incoming.write(item)
+        with suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+            if self.tls.read():
+                for part in self.parts:
+                    self.tls.write(part)
+        self.unread += self.outgoing.read()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        if not self.unread:
+            raise anyio.EndOfStream
+        size = self.sizes.pop() if self.sizes else max_bytes
+        data, self.unread = self.unread[:size], self.unread[size:]
+        return data
+
+    def is_stale(self) -> bool:
+        return bool(self.unread)
+
+    def abort(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+trustme.CA().issue_cert("engine.test").configure_cert(SERVER)
+CLIENT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CLIENT.check_hostname, CLIENT.verify_mode = False, ssl.CERT_NONE
+
+
+async def is_kept(parts: list[bytes], sizes: list[int], way: str) -> tuple[bytes, bool]:
+    """The body of an answer, and whether its connection may be asked again."""
+    stream: Stream
+    if way == "TLS":
+        stream = TLSStream(OverTLS(parts, sizes), CLIENT, "engine.test")
+    else:  # as ssh is read
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        stream = SocketStream(ours)
+        with theirs:
+            theirs.sendall(b"".join(parts))
+            return await read_and_look(stream)
+    return await read_and_look(stream)
+
+
+async def read_and_look(stream: Stream) -> tuple[bytes, bool]:
+    connection = Connection(stream, 2**20)
+    await connection.ask(b"?")
+    body = b""
+    while data := await connection.read():
+        body += data
+    kept = connection.is_reusable and not stream.is_stale()
+    await stream.aclose()
+    return body, kept
+
+
+@fuzzed
+@given(
+    message=messages().filter(lambda message: b"Length" in message[0] or b"Tran" in message[0]),
+    unasked=st.just(b"") | st.just(SECOND) | st.integers(1, 20).map(lambda n: SECOND[:n]),
+    cuts=cuts,
+    sizes=st.lists(st.integers(1, 400), max_size=30),
+    way=st.sampled_from(["TLS", "ssh"]),
+)
+def test_a_connection_is_kept_only_if_nothing_came_that_nobody_asked_for(
+    message: tuple[bytes, bytes], unasked: bytes, cuts: list[int], sizes: list[int], way: str
+) -> None:
+    raw, body = message
+    parts = [part for part in (*pieces(raw, cuts), unasked) if part]
+    assert anyio.run(is_kept, parts, sizes, way) == (body, not unasked)
 
 
 class Bytes(httpx.AsyncBaseTransport):
