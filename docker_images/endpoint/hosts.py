@@ -281,6 +281,7 @@ def _environment_tls(env: Mapping[str, str], folder: Path, scheme: str, source: 
             raise EndpointError(
                 f"{source}: {asked} asks for TLS, but there is no {certificates or folder}/ca.pem;"
                 f" set DOCKER_CERT_PATH to the folder of ca.pem and its like, or unset {asked}"
+                " and write https://host:2376 to trust what this system trusts"
             )
         return tls
     if scheme == "https":

@@ -127,7 +127,7 @@ def pin_in(env: Mapping[str, str]) -> Pin | None:
     try:
         return Pin(ApiVersion.parse(text.removeprefix("v")), "DOCKER_API_VERSION")
     except ValueError as error:
-        raise EndpointError(f"DOCKER_API_VERSION is {error}; mend or unset it") from None
+        raise EndpointError(f"DOCKER_API_VERSION is {error}; fix or unset it") from None
 
 
 # moby daemon/server/middleware/version.go@b985e23, and client/errors of 1.12.
