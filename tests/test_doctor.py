@@ -44,6 +44,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 VERSION = (200, {"ApiVersion": "1.51", "MinAPIVersion": "1.40"})
+EVENTS = {"/events": (200, "")}
 FOUND = [
     "ok engine Docker 29.0.0 on linux",
     "ok API versions engine 1.40 to 1.51, library 1.24 to 1.55; negotiated: 1.51",
@@ -52,12 +53,15 @@ FOUND = [
     "-- cannot manifests: that needs the containerd image store, and it has another image store",
     "-- cannot identity: that needs API 1.54, and it has API 1.51",
     "ok can containers",
+    "ok can events",
 ]
 
 
 @pytest.fixture
 def engine() -> Iterator[str]:
-    with holding([an_image(Containers=0)], api="1.51", answers={"/version": VERSION}) as host:
+    with holding(
+        [an_image(Containers=0)], api="1.51", answers={"/version": VERSION} | EVENTS
+    ) as host:
         yield host
 
 
@@ -174,11 +178,8 @@ def test_the_proxy_on_the_way_is_told_and_its_password_is_not(
     found = lines(capsys)
     assert f"ok endpoint tcp://engine.test:2375, not encrypted, {way}" in found
     assert "secret" not in "".join(found)
-    assert {path.partition(b"?")[0].rpartition(b"/")[2] for path in paths} == {
-        b"_ping",
-        b"json",
-        b"version",
-    }
+    asked = {path.partition(b"?")[0].rpartition(b"/")[2] for path in paths}
+    assert asked == {b"_ping", b"json", b"version", b"events"}
 
 
 def test_who_pinned_the_version_is_named(
@@ -242,7 +243,7 @@ def test_a_check_that_fails_says_so_and_the_others_are_made(
     found: list[str],
     status: int,
 ) -> None:
-    with holding([an_image(Containers=0)], api="1.51", answers=answers) as host:
+    with holding([an_image(Containers=0)], api="1.51", answers=EVENTS | answers) as host:
         assert main(["doctor", "--host", host]) == status
         told = lines(capsys)[7:]
 
@@ -302,11 +303,14 @@ def test_real_engines_pass(
 @pytest.mark.parametrize(
     ("shape", "can"),
     [
-        ("docker 20.10", {"containers"}),
-        ("docker 28.5", {"shared_size", "containers"}),
-        ("docker 28.5 containerd", {"shared_size", "manifests", "containers"}),
-        ("docker master containerd", {"shared_size", "manifests", "identity", "containers"}),
-        ("podman 4.3", {"containers"}),
+        ("docker 20.10", {"events", "containers"}),
+        ("docker 28.5", {"events", "shared_size", "containers"}),
+        ("docker 28.5 containerd", {"events", "shared_size", "manifests", "containers"}),
+        (
+            "docker master containerd",
+            {"events", "shared_size", "manifests", "identity", "containers"},
+        ),
+        ("podman 4.3", {"events", "containers"}),
     ],
 )
 def test_what_this_engine_can_is_told_for_programs_too(
@@ -320,7 +324,7 @@ def test_what_this_engine_can_is_told_for_programs_too(
     checks = told["checks"]
     assert {one["result"] for one in checks if one["check"] == "can"} == can
     cannot = {one["result"].partition(":")[0] for one in checks if one["check"] == "cannot"}
-    assert can | cannot == {"shared_size", "manifests", "identity", "containers"}
+    assert can | cannot == {"shared_size", "manifests", "identity", "containers", "events"}
     assert {one["mark"] for one in checks} <= {"ok", "information"}
 
 
@@ -341,3 +345,15 @@ def test_who_may_not_ask_for_containers_is_told_so(
 
     (line,) = [line for line in lines(capsys) if "containers" in line]
     assert line.startswith(f"! cannot containers: {host} (--host) answered 403: only images")
+
+
+def test_who_may_not_ask_for_events_is_told_what_a_watch_does(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = {"/events": (403, {"message": "only images"})}
+    with holding([an_image(Containers=0)], api="1.50", answers=answers) as host:
+        assert main(["doctor", "--host", host]) == 0
+
+    (line,) = [line for line in lines(capsys) if "cannot events" in line]
+    assert line.startswith(f"-- cannot events: {host} (--host) answered 403: only images")
+    assert line.endswith("; watch_images() lists every 30 s instead")

@@ -31,6 +31,7 @@ from docker_images.errors import (
     UnsupportedByEngineError,
 )
 from docker_images.images.models import ImageSummary
+from docker_images.query import build_query
 from docker_images.text import printable
 from docker_images.transport import EngineTransport
 from docker_images.transport.failures import OTHERS
@@ -136,11 +137,13 @@ async def _engine(tell: Tell, env: Mapping[str, str], client: DockerClient, time
     here = _range(OLDEST, NEWEST)
     tell("ok", "API versions", f"engine {there}, library {here}; {how}: {client.api_version}")
     tell("ok", "images", str(len(images)))
-    await _abilities(tell, client, images)
+    await _abilities(tell, client, images, timeout)
     return True
 
 
-async def _abilities(tell: Tell, client: DockerClient, images: list[ImageSummary]) -> None:
+async def _abilities(
+    tell: Tell, client: DockerClient, images: list[ImageSummary], timeout: float
+) -> None:
     """What this engine can tell beyond the list."""
     for option in ("shared_size", "manifests", "identity"):
         # The engine's own filter: it has nothing to compute for an image that is not there.
@@ -165,6 +168,26 @@ async def _abilities(tell: Tell, client: DockerClient, images: list[ImageSummary
         tell("! ", "cannot", f"containers: {_brief(error)}")
     else:
         tell("ok", "can", "containers")
+    try:
+        with anyio.fail_after(timeout):
+            await _events(client.endpoint)
+    except (DockerImagesError, TimeoutError) as error:
+        why = _brief(error) if isinstance(error, DockerImagesError) else "no answer in time"
+        tell("--", "cannot", f"events: {why}; watch_images() lists every 30 s instead")
+    else:
+        tell("ok", "can", "events")
+
+
+async def _events(endpoint: Endpoint) -> None:
+    """Ask for the events of a second that is long over; raises what goes wrong."""
+    transport = EngineTransport(endpoint)
+    try:
+        engine = Engine(transport)
+        await engine.list(build_query(filters={"reference": NO_IMAGE}))  # in which version?
+        body = await engine.open("/events", "since=1&until=2")
+        await body.aclose()
+    finally:
+        await transport.aclose()
 
 
 async def _oldest(endpoint: Endpoint, timeout: float) -> ApiVersion | None:
