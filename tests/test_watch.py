@@ -1,5 +1,6 @@
 """A watch: complete from the start, an update for each batch of changes, silent otherwise."""
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -75,7 +76,7 @@ async def test_the_question_is_that_of_a_list(anyio_backend: str) -> None:
             assert [one.repo_tags for one in update.added] == [("web:2",)]
 
 
-@pytest.mark.parametrize("status", [403, 404, 500, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429, 500, 501])
 async def test_where_events_are_refused_it_polls_and_says_so(
     anyio_backend: str, status: int
 ) -> None:
@@ -90,6 +91,18 @@ async def test_where_events_are_refused_it_polls_and_says_so(
             assert watch.source == "polling"
             engine.images.add(image("db:2"))
             assert len((await next_of(watch)).added) == 1
+
+
+async def test_where_the_head_of_the_stream_is_kept_it_polls(anyio_backend: str) -> None:
+    with FakeEngine([image("web:1")]) as engine:
+        engine.faults.append(faults.hang(path="/events"))
+        async with (
+            DockerClient(engine.host) as client,
+            client.watch_images(poll_interval=0.05, timeout=1) as watch,
+        ):
+            engine.images.add(image("db:1"))
+            assert len((await next_of(watch)).added) == 1
+            assert watch.source == "polling"
 
 
 async def test_an_engine_that_goes_is_told_once_and_so_is_its_return(anyio_backend: str) -> None:
@@ -168,6 +181,51 @@ async def test_the_error_of_the_block_leaves_it_as_it_is(anyio_backend: str) -> 
                     raise KeyError("mine")
 
 
+async def test_a_watch_that_is_left_has_no_more_updates(anyio_backend: str) -> None:
+    with FakeEngine() as engine:
+        async with DockerClient(engine.host) as client:
+            async with client.watch_images() as watch, anyio.create_task_group() as tasks:
+
+                async def iterate() -> None:
+                    async for _ in watch:
+                        pass
+
+                tasks.start_soon(iterate)
+                await anyio.sleep(0.05)
+                tasks.cancel_scope.cancel()
+            assert [update async for update in watch] == []
+
+
+async def test_a_client_that_is_closed_meanwhile_is_an_error_of_its_user(
+    anyio_backend: str,
+) -> None:
+    with FakeEngine() as engine:
+        client = DockerClient(engine.host)
+        async with client.watch_images() as watch:
+            await client.aclose()
+            await anyio.to_thread.run_sync(engine.restart)
+            with pytest.raises(RuntimeError, match="this client is closed"):
+                await next_of(watch)
+
+
+def test_a_task_that_is_cancelled_ends_cancelled() -> None:
+    with FakeEngine() as engine:
+
+        async def iterate() -> None:
+            async with DockerClient(engine.host) as client, client.watch_images() as watch:
+                async for _ in watch:
+                    pass
+
+        async def main() -> None:
+            task = asyncio.create_task(iterate())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(main())
+
+
 async def test_watches_that_are_left_leave_nothing(anyio_backend: str) -> None:
     draw = random.Random(1)
     with FakeEngine([image("web:1")]) as engine:
@@ -237,6 +295,7 @@ class Script:
         self.images: list[ImageSummary] = []
         self.down: DockerImagesError | None = None
         self.refusals = 0
+        self.refuses = False
         self.lists: list[tuple[float, float]] = []
         self.attempts = 0
         self.streams: list[ScriptStream] = []
@@ -258,6 +317,8 @@ class Script:
         await checkpoint()
         if self.down is not None:
             raise self.down
+        if self.refuses:
+            raise EngineResponseError("no events", status=403)
         self.streams.append(ScriptStream())
         return self.streams[-1]
 
@@ -384,6 +445,24 @@ async def test_a_list_that_is_refused_is_asked_again_before_that_is_an_outage(
         script.change(1)
         updates = await run(watch, lambda: watch.images == script.images)
         assert len([update for update in updates if update.error]) == news
+
+
+async def test_the_return_of_an_engine_that_had_no_events_is_a_reason_to_ask_for_them(
+    anyio_backend: str,
+) -> None:
+    async with scripted() as (script, watch):
+        await run(watch, lambda: script.clock.time > 1010)
+        script.refuses = True
+        script.streams[-1].end()
+        await run(watch, lambda: watch.source == "polling")
+        script.refuses, script.down = False, EngineConnectionError("down")
+        (update,) = await run(watch, lambda: watch.error is not None)
+        assert update.error is script.down
+        script.down = None
+        await run(watch, lambda: watch.error is None)
+        back = script.clock.time
+        await run(watch, lambda: watch.source == "events")
+        assert script.clock.time - back <= 1
 
 
 async def test_a_change_without_a_word_is_found_at_the_resync(anyio_backend: str) -> None:

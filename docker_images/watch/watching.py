@@ -22,6 +22,7 @@ from docker_images.errors import (
     DockerImagesError,
     EndpointError,
     EngineResponseError,
+    EngineTimeoutError,
     UnsupportedByEngineError,
 )
 from docker_images.images.models import ImageSummary
@@ -34,8 +35,9 @@ _log = logging.getLogger("docker_images")
 
 # What waiting does not help.
 HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
-# How an engine, or a proxy in front of it, says that it has no events for us.
-REFUSED = (403, 404, 500, 501)
+# What a proxy says of an engine that is down. Any other answer, or none in time (proxies keep the
+# head of a stream until more follows), means that there are no events for us.
+DOWN = (502, 503, 504)
 SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
 SHORT_AT_MOST = 3
 
@@ -131,6 +133,9 @@ class ImagesWatch:
         self._resync, self._poll = resync_interval, poll_interval
         self._tasks: TaskGroup | None = None
         self._wake = anyio.Event()
+        self._anew = anyio.Event()  # the engine is back: perhaps it has events again
+        self._failure: Exception | None = None  # of the reader
+        self._closed = False
         self._listed_at = 0.0  # by the engine's clock, when the last list began
         self._outage: DockerImagesError | None = None  # that the consumer is to be told of
         self._iterating = False
@@ -149,7 +154,7 @@ class ImagesWatch:
         self._take(images, began, free=True)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
-        self._tasks.start_soon(self._follow)
+        self._tasks.start_soon(self._run)
         return self
 
     async def __aexit__(
@@ -159,6 +164,8 @@ class ImagesWatch:
         traceback: TracebackType | None,
     ) -> bool | None:
         assert self._tasks is not None
+        self._closed = True
+        self._wake.set()
         self._tasks.cancel_scope.cancel()
         try:
             return await self._tasks.__aexit__(exc_type, exc, traceback)
@@ -174,7 +181,8 @@ class ImagesWatch:
     async def __anext__(self) -> ImagesUpdate:
         """Wait for the next update.
 
-        Cancelled, it loses nothing. A second one at the same time is a `RuntimeError`.
+        Cancelled, it loses nothing. A second one at the same time is a `RuntimeError`. Once the
+        watch is left, there are no more.
         """
         if self._tasks is None:
             raise RuntimeError("enter the watch first: async with client.watch_images() as watch")
@@ -192,6 +200,10 @@ class ImagesWatch:
 
     async def _next(self) -> ImagesUpdate | None:
         """Wait until there is something to do, and do it."""
+        if self._closed:
+            raise StopAsyncIteration
+        if self._failure is not None:
+            raise self._failure
         self._wake = anyio.Event()
         if self._outage is not None:
             error, self._outage = self._outage, None
@@ -238,6 +250,8 @@ class ImagesWatch:
         self.list_seconds += now - began
         self._listed_at = self._source.engine_time(now - began) or 0.0
         self._schedule.listed(began, now, self._clock.random(), free=free)
+        if self._schedule.reopen_at <= now:
+            self._anew.set()
 
     def _failed(self, error: DockerImagesError) -> ImagesUpdate | None:
         """The beginning of an outage is news; that it goes on is not."""
@@ -249,6 +263,14 @@ class ImagesWatch:
 
     # ── The reader ──────────────────────────────────────────────────────────────────────────────
 
+    async def _run(self) -> None:
+        """What goes wrong here, such as a client that was closed, is raised where updates are."""
+        try:
+            await self._follow()
+        except Exception as error:  # noqa: BLE001 - raised by the consumer
+            self._failure = error
+            self._wake.set()
+
     async def _follow(self) -> None:
         """Keep the stream of events open, for as long as the watch is."""
         backoff, short = Backoff(), 0
@@ -256,7 +278,8 @@ class ImagesWatch:
             try:
                 stream = await self._source.open(self._listed_at or None)
             except DockerImagesError as error:
-                if isinstance(error, EngineResponseError) and error.status in REFUSED:
+                refused = isinstance(error, EngineResponseError) and error.status not in DOWN
+                if refused or isinstance(error, EngineTimeoutError):
                     await self._do_without(str(error))
                     continue
                 self._schedule.lost()
@@ -290,7 +313,8 @@ class ImagesWatch:
         self._schedule.refused(self._clock.now(), self._clock.random())
         self._wake.set()
         while (at := self._schedule.reopen_at) > self._clock.now():
-            await self._clock.wait(anyio.Event(), at)
+            self._anew = anyio.Event()
+            await self._clock.wait(self._anew, at)
 
     async def _read(self, stream: Stream) -> bool:
         """Drain the stream to its end; whether it was left in order to open it anew.
