@@ -70,6 +70,8 @@ class Query(msgspec.Struct, frozen=True):
     """What was asked for that engines which cannot do it would silently ignore."""
     tests: tuple[Callable[[ImageSummary], bool], ...] = ()
     """What is answered from the list: an image stays that passes all of these."""
+    docker_tests: tuple[Callable[[ImageSummary], bool], ...] = ()
+    """What is answered from a list that is not Podman's."""
     podman_tests: tuple[Callable[[ImageSummary], bool], ...] = ()
     """What is answered from the list of Podman only. Docker's own answer to `label` is final: the
     containerd store matches the labels of every platform, and the list shows those of one."""
@@ -88,7 +90,7 @@ class Query(msgspec.Struct, frozen=True):
 
     def select(self, images: list[ImageSummary], *, podman: bool = False) -> list[ImageSummary]:
         """The images of the answer: of a whole list, or of a slice of one, in the same order."""
-        for test in (*self.tests, *self.podman_tests) if podman else self.tests:
+        for test in (*self.tests, *(self.podman_tests if podman else self.docker_tests)):
             images = [image for image in images if test(image)]
         return images
 
@@ -139,8 +141,8 @@ def build_query(
     `label`: an image has all of them. `exclude_label`: an image that has any of them is left out.
     `reference`: some tag or digest of an image matches some pattern. `before`, `since`: an image
     was created before or after this one, which the engine must know. `until`: an image was created
-    before this moment, to the second; an image of which nobody said when it was made counts as
-    older than any. `filters` goes to the engine as it is, with all that engines make of it.
+    before this moment, to the second; an image of which nobody said when it was made is left
+    out. `filters` goes to the engine as it is, with all that engines make of it.
 
     An argument of the wrong type is a `TypeError`. A `ValueError` is: an empty text, text that is
     no Unicode, no reference at all, a bad pattern, a naive datetime, a negative or infinite time,
@@ -161,6 +163,7 @@ def build_query(
                 raise ValueError(f"{argument} is given twice: as {argument}= and in filters=")
 
     tests: list[Callable[[ImageSummary], bool]] = []
+    docker_tests: list[Callable[[ImageSummary], bool]] = []
     podman_tests: list[Callable[[ImageSummary], bool]] = []
     if dangling is not None:
         if dangling is not True and dangling is not False:
@@ -183,7 +186,8 @@ def build_query(
     references: list[str] = []
     if reference is not None:  # last, because it costs most
         references = _texts("reference", reference)
-        tests.append(_reference_test(references))
+        docker_tests.append(_reference_test(references, podman=False))
+        podman_tests.append(_reference_test(references, podman=True))
     if before is not None:
         asked["before"] = [_text("before", before)]
     if since is not None:
@@ -197,6 +201,7 @@ def build_query(
         params=_params(all, asked, options),
         options=options,
         tests=tuple(tests),
+        docker_tests=tuple(docker_tests),
         podman_tests=tuple(podman_tests),
         all=all,
         dangling=dangling,
@@ -369,12 +374,13 @@ def _exclude_label_test(labels: list[_LabelPair]) -> Callable[[ImageSummary], bo
 
 
 def _until_test(bound: Callable[[], float]) -> Callable[[ImageSummary], bool]:
-    return lambda image: image.created < bound()
+    # A time that nobody told is not "older than".
+    return lambda image: 0 < image.created < bound()
 
 
-def _reference_test(patterns: list[str]) -> Callable[[ImageSummary], bool]:
+def _reference_test(patterns: list[str], *, podman: bool) -> Callable[[ImageSummary], bool]:
     try:
-        matches = reference_test(patterns)
+        matches = reference_test(patterns, podman=podman)
     except ValueError as error:
         raise ValueError(f"reference= has a {error}") from None
     return lambda image: matches(image.repo_tags) or matches(image.repo_digests)

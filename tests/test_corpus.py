@@ -51,6 +51,13 @@ async def ask(name: str, request: str) -> list[ImageSummary]:
     return await client.list_images(shared_size="shared-size=1" in request and computed)
 
 
+def version_of(name: str, request: str) -> ApiVersion:
+    """The version that an answer is in: Podman lets those pass that it does not know."""
+    newest = ApiVersion.parse(recording(name)["api_version"])
+    found = re.match(r"GET /v([0-9.]+)/", request)
+    return min(ApiVersion.parse(found[1]), newest) if found else newest
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # nothing here waits; one test below runs on trio, too
@@ -63,7 +70,11 @@ async def test_every_recorded_answer_means_what_the_design_says(name: str, reque
     if exchange["status"] == 200 and exchange["body"]:
         rows = json.loads(exchange["body"])
         shared_size = "shared-size=1" in request_ and not name.startswith("podman")
-        expected = [meaning(row, shared_size=shared_size) for row in sorted(rows, key=order)]
+        virtual_size = version_of(name, request_) < ApiVersion(1, 44)
+        expected = [
+            meaning(row, shared_size=shared_size, virtual_size=virtual_size)
+            for row in sorted(rows, key=order)
+        ]
 
         images = await ask(name, request_)
 
@@ -178,7 +189,10 @@ async def test_the_client_finds_the_version_of_a_recorded_engine(
     images = await client.list_images()
 
     rows = sorted(json.loads(lists_by_version(name)[nearest(name, ours)]["body"]), key=order)
-    assert json.loads(msgspec.json.encode(images)) == [meaning(row) for row in rows]
+    virtual_size = ours < ApiVersion(1, 44)
+    assert json.loads(msgspec.json.encode(images)) == [
+        meaning(row, virtual_size=virtual_size) for row in rows
+    ]
     assert client.api_version == ours
     # Podman lets every version pass.
     refused = ours < NEWEST and not name.startswith("podman")
@@ -341,7 +355,7 @@ async def test_docker_25_lists_an_image_once_a_platform_under_one_id() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_name_reads_alike_on_docker_and_on_podman() -> None:
+async def test_a_name_reads_alike_on_docker_and_on_podman_where_it_has_a_registry() -> None:
     docker = await ask("docker-28.5.2", "GET /v1.51/images/json")
     podman = await ask("podman-4.3.1", "GET /v1.41/images/json")
     names = [
@@ -354,7 +368,8 @@ async def test_a_name_reads_alike_on_docker_and_on_podman() -> None:
         }
         for images in (docker, podman)
     ]
-    assert names == [set(WEB), set(WEB)]
+    at_home = {"localhost/demo/web:1.0", "localhost/demo/web:latest", WEB[2]}
+    assert names == [set(WEB), at_home]
 
 
 @pytest.mark.anyio

@@ -171,7 +171,7 @@ def test_the_byte_of_malformed_json_is_counted_from_the_start() -> None:
         pytest.param(b'[{"Id":"a","Id":"b"}]', id="a key given twice: the last counts"),
         pytest.param(b'[{"Id":"b","New":{"a":[1,null,{}]},"N":-1e9}]', id="unknown keys"),
         pytest.param(b'[{"Id":"\\u0062"}]', id="an escape"),
-        pytest.param(b'[{"Id":"b","Size":123456789012345678901234567890}]', id="a huge number"),
+        pytest.param(b'[{"Id":"b","Size":9223372036854775807}]', id="as many bytes as Go can say"),
         pytest.param(b'\r\n\t[\n{ "Id" :\t"b" } ]\r\n', id="blanks everywhere"),
     ],
 )
@@ -276,7 +276,7 @@ def check(rows: list[dict[str, Any]], images: list[ImageSummary]) -> None:
         assert image.containers != -1
         assert image.shared_size is None or image.shared_size >= 0
         assert isinstance(image.is_dangling, bool)
-        assert len(image.references) == len(image.repo_tags) + len(image.repo_digests)
+        assert len(image.references) <= len(image.repo_tags) + len(image.repo_digests)
         assert image.short_id is not None
         assert image.in_use in (True, False, None)
         assert (image.content_size is None) is (image.manifests is None)

@@ -55,7 +55,7 @@ SIGNATURE = {
 }
 IDENTITY = {
     "Signature": [SIGNATURE],
-    "Pull": [{"Repository?": str, "CreatedAt": str}],
+    "Pull": [{"Repository?": str}],
     "Build": [{"Ref?": str, "CreatedAt": str}],
 }
 MANIFEST = {
@@ -90,9 +90,15 @@ SUMMARY = {
 PODMANS_OWN = {"Names", "Digest", "History", "Dangling", "ReadOnly", "ConfigDigest"}
 
 
-def meaning(row: dict[str, Any], *, shared_size: bool = False) -> dict[str, Any]:
-    """An engine's row as our JSON should have it; `shared_size`: whether it was asked for."""
+def meaning(
+    row: dict[str, Any], *, shared_size: bool = False, virtual_size: bool = False
+) -> dict[str, Any]:
+    """An engine's row as our JSON should have it.
+
+    `shared_size`: whether it was asked for. `virtual_size`: whether the version has it.
+    """
     row = dict(row)
+    row["VirtualSize"] = row["Size"] if virtual_size else None
     if row.get("RepoTags") == ["<none>:<none>"]:
         row["RepoTags"] = None
     if row.get("RepoDigests") == ["<none>@<none>"]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from docker_images.images.models import ImageSummary
-from docker_images.images.references import Reference, reference_test
+from docker_images.images.references import reference_test
 
 __all__ = ["SORTS", "Found", "Row", "images_in_order", "rows_in_order", "rows_of"]
 
@@ -34,11 +34,11 @@ def rows_of(found: Found, *, digests: bool = False) -> list[Row]:
     names = found.image.references
     by_repository: dict[str, list[str]] = {}
     for name in names:
-        if name.digest is not None and name.name:
-            by_repository.setdefault(_repository(name), []).append(name.digest)
+        if name.digest is not None and name.path:
+            by_repository.setdefault(name.repository, []).append(name.digest)
     rows: list[Row] = []
     for repository, tag in dict.fromkeys(
-        (_repository(name), name.tag) for name in names if name.digest is None or name.tag
+        (name.repository, name.tag) for name in names if name.digest is None or name.tag
     ):
         known = by_repository.get(repository, ())
         rows += (Row(found, repository, tag, one) for one in (digests and known) or (None,))
@@ -47,11 +47,6 @@ def rows_of(found: Found, *, digests: bool = False) -> list[Row]:
         if repository not in tagged:
             rows += (Row(found, repository, None, one) for one in (known if digests else (None,)))
     return rows or [Row(found, "", None, None)]
-
-
-def _repository(name: Reference) -> str:
-    # The familiar name leaves out Podman's `localhost/`; Docker would not find the image so.
-    return f"localhost/{name.name}" if name.registry == "localhost" else name.name
 
 
 # ── Order ───────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +77,7 @@ def rows_in_order(found: list[Found], options: argparse.Namespace) -> list[Row]:
     """The rows of the table. Who asks by name, as docker's users do, sees those names only."""
     patterns = [value for key, value in options.filters if key == "reference"]
     patterns += [options.name] if options.name else []
-    matches = reference_test(patterns) if patterns else None
+    matches = reference_test(patterns, podman=True) if patterns else None
     rows: list[Row] = []
     for one in found:
         of = rows_of(one, digests=options.digests)

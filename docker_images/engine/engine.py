@@ -41,6 +41,7 @@ from docker_images.engine.versions import (
     newest_in,
     shows_store,
     spoken,
+    tells_virtual_size,
 )
 from docker_images.errors import (
     ApiVersionError,
@@ -120,8 +121,10 @@ class Engine:
 
     @property
     def speaks(self) -> ApiVersion | None:
-        """The version that both speak, pinned or negotiated; None until an answer has told it."""
-        return self.pin.version if self.pin is not None else self.version
+        """The version that answers are in, pinned or negotiated; None until one has told it."""
+        if self.pin is None:
+            return self.version
+        return spoken(self.pin.version, self.newest) if self.newest else self.pin.version
 
     async def list(self, query: Query) -> Images:
         """One list; the engine honours the whole question, or it is an error."""
@@ -140,7 +143,11 @@ class Engine:
         podman = bool(query.params or query.podman_tests) and is_podman(response.headers)
         try:
             images, described = await read_images(
-                body, query, self._max_response_bytes, podman=podman
+                body,
+                query,
+                self._max_response_bytes,
+                podman=podman,
+                virtual_size=tells_virtual_size(self.speaks or NEWEST),
             )
         except ValueError as error:
             if isinstance(error, DockerImagesError):

@@ -226,7 +226,9 @@ async def _check_anchors(engine: Engine, query: Query, images: Images) -> None:
     for option in ("before", "since"):
         for anchor in query.asked.get(option, ()):
             found = images
-            if query.tests or len(query.asked) > 1:  # something else may hide it
+            if (
+                query.tests or query.docker_tests or len(query.asked) > 1
+            ):  # something else may hide it
                 found = await engine.list(Query(all=query.all).with_filters(**{option: [anchor]}))
             if any(_is_called(image, anchor) for image in found):
                 raise UnsupportedByEngineError(

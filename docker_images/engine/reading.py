@@ -19,7 +19,12 @@ BUDGET = 0.0005  # seconds
 
 
 async def read_images(
-    body: AsyncIterator[bytes], query: Query, max_response_bytes: int, *, podman: bool
+    body: AsyncIterator[bytes],
+    query: Query,
+    max_response_bytes: int,
+    *,
+    podman: bool,
+    virtual_size: bool,
 ) -> tuple[list[ImageSummary], bool | None]:
     """The images that the question is about, in order, and whether the list has descriptors.
 
@@ -35,7 +40,7 @@ async def read_images(
         nonlocal described
         if slice_:
             described = described or slice_[0].descriptor is not None
-        normalise(slice_, shared_size=shared_size)
+        normalise(slice_, shared_size=shared_size, virtual_size=virtual_size)
         images.add(query.select(slice_, podman=podman))
 
     turn = perf_counter() + BUDGET

@@ -27,6 +27,7 @@ __all__ = [
     "spoken",
     "tells_manifests",
     "tells_of_new_images",
+    "tells_virtual_size",
 ]
 
 
@@ -66,6 +67,8 @@ NEED_CONTAINERD = frozenset({"manifests", "identity"})
 # moby daemon/server/router/image/image_routes.go:528@b985e23
 DESCRIPTORS = ApiVersion(1, 48)
 
+# moby docs/api/version-history.md@b985e23
+NO_VIRTUAL_SIZE = ApiVersion(1, 44)
 # From here on Docker emits `create` for a new image, tagged or not.
 # moby docs/api/version-history.md@b985e23
 CREATE_EVENTS = ApiVersion(1, 46)
@@ -90,6 +93,11 @@ def spoken(asked: ApiVersion, theirs: ApiVersion) -> ApiVersion:
 def first_missing(options: Iterable[str], version: ApiVersion) -> str | None:
     """The first of the options that `version` is too old for."""
     return next((option for option in options if version < NEEDS[option]), None)
+
+
+def tells_virtual_size(version: ApiVersion) -> bool:
+    """Whether a list of this version has `VirtualSize`: API 1.43 was the last."""
+    return version < NO_VIRTUAL_SIZE
 
 
 def tells_manifests(version: ApiVersion) -> bool:

@@ -10,7 +10,7 @@ Keys as in moby `api/types/image/*.go@b985e23` and the OCI image specification.
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import msgspec
 import msgspec.structs
@@ -47,6 +47,8 @@ _empty = cast("Callable[[], dict[str, str]]", {}.copy)
 # Engines write null for an empty list or map. `normalise.py` and `__post_init__` put the empty one
 # in its place before anybody sees it, so only the decoder is told that null may come.
 _set = msgspec.structs.force_setattr
+Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A whole number as Go has it; with more digits the answer is malformed."""
 T = TypeVar("T")
 if TYPE_CHECKING:
     Many = tuple[T, ...]
@@ -91,7 +93,7 @@ class OCIDescriptor(_Wire, frozen=True, kw_only=True):
     """Media type of the content that is pointed to."""
     digest: str = msgspec.field(default_factory=_text)
     """`algorithm:hex` of the content."""
-    size: int = msgspec.field(default_factory=_number)
+    size: Int = msgspec.field(default_factory=_number)
     """Bytes of the content that is pointed to, not of the whole image."""
     urls: Many[str] = msgspec.field(default_factory=_nothing)
     """Where the content can be downloaded, if anywhere."""
@@ -177,13 +179,6 @@ class PullIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """That the image was pulled, and from where."""
 
     repository: str | None = None
-    created_at: str = msgspec.field(default_factory=_text)
-    """RFC 3339, as the engine sends it; `0001-01-01T00:00:00Z` where it does not know."""
-
-    @property
-    def created_at_datetime(self) -> datetime | None:
-        """`created_at` as an aware datetime; None where it is not one, or not known."""
-        return _rfc3339(self.created_at)
 
 
 class BuildIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
@@ -221,16 +216,16 @@ class Identity(_Wire, frozen=True, kw_only=True, rename="pascal"):
 class ManifestSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """How much room one manifest takes."""
 
-    content: int = msgspec.field(default_factory=_number)
+    content: Int = msgspec.field(default_factory=_number)
     """Bytes of the blobs that are present, as they are stored (compressed)."""
-    total: int = msgspec.field(default_factory=_number)
+    total: Int = msgspec.field(default_factory=_number)
     """Bytes of everything that is present: blobs, and what is unpacked."""
 
 
 class UnpackedSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """How much room an unpacked image takes."""
 
-    unpacked: int = msgspec.field(default_factory=_number)
+    unpacked: Int = msgspec.field(default_factory=_number)
     """Bytes of the unpacked layers; 0 where nothing is unpacked."""
 
 
@@ -288,18 +283,18 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
     """Names with a tag, as the engine writes them; `()` for an untagged image."""
     repo_digests: Many[str] = msgspec.field(default_factory=_nothing, name="RepoDigests")
     """Names with a digest, as the engine writes them; `()` for an image never pulled or pushed."""
-    created: int = msgspec.field(default_factory=_number, name="Created")
+    created: Int = msgspec.field(default_factory=_number, name="Created")
     """When the image was made, in seconds since 1970, as the image's author says; 0 or
     -62135596800 where nobody said. Podman then gives the time of loading. See `created_at`."""
-    size: int = msgspec.field(default_factory=_number, name="Size")
+    size: Int = msgspec.field(default_factory=_number, name="Size")
     """Bytes on disk. Images share layers: the sum over a list is more than the disk holds."""
-    shared_size: int | None = msgspec.field(default=None, name="SharedSize")
+    shared_size: Int | None = msgspec.field(default=None, name="SharedSize")
     """Bytes shared with other images. None unless asked for with `shared_size=True` (API 1.42)
     and computed by the engine."""
-    containers: int | None = msgspec.field(default=None, name="Containers")
+    containers: Int | None = msgspec.field(default=None, name="Containers")
     """How many containers use the image, stopped ones too. None where the engine did not count:
     Docker does since API 1.51, Podman always."""
-    virtual_size: int | None = msgspec.field(default=None, name="VirtualSize")
+    virtual_size: Int | None = msgspec.field(default=None, name="VirtualSize")
     """What engines send below API 1.44, always equal to `size`; None above."""
     labels: Texts = msgspec.field(default_factory=_empty, name="Labels")
     """The labels of the image; `{}` where there are none."""
@@ -318,9 +313,19 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
     def references(self) -> tuple[Reference, ...]:
         """Every tag and digest, split into its parts; `str()` of one is its familiar form.
 
-        Alike for Docker (`alpine:3`) and Podman (`docker.io/library/alpine:3`).
+        Alike for Docker (`alpine:3`) and Podman (`docker.io/library/alpine:3`), and each once: the
+        containerd store has names with a digest among the tags as well.
         """
-        return tuple(map(Reference.parse, self.repo_tags + self.repo_digests))
+        return tuple(dict.fromkeys(map(Reference.parse, self.repo_tags + self.repo_digests)))
+
+    @property
+    def tags(self) -> tuple[Reference, ...]:
+        """The references that have a tag."""
+        return tuple(name for name in self.references if name.tag is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The image as plain data: the engine's own keys, and values of JSON."""
+        return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(self)))
 
     @property
     def short_id(self) -> str:
@@ -373,8 +378,8 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
     @property
     def created_at(self) -> datetime | None:
         """`created` as an aware UTC datetime; None where it is unknown or no datetime holds it."""
-        # -62135596800 is Go's zero time, year 1: "nobody said"; 253402300799 ends year 9999.
-        if -62135596800 < self.created <= 253402300799:
+        # Where nobody said, Docker 25 and later send 0, 20.10 the year 1. 9999 is the last year.
+        if 0 < self.created <= 253402300799:
             return _EPOCH + timedelta(seconds=self.created)
         return None
 

@@ -18,10 +18,14 @@ _NO_TAG = ("<none>:<none>",)
 _NO_DIGEST = ("<none>@<none>",)
 
 
-def normalise(images: Iterable[ImageSummary], *, shared_size: bool) -> None:
+def normalise(
+    images: Iterable[ImageSummary], *, shared_size: bool, virtual_size: bool = False
+) -> None:
     """Give every value its one meaning, in place: the types are frozen for those who see them.
 
     `shared_size`: whether it was asked for; Podman up to 5.5 sends 0 where nobody asked.
+    `virtual_size`: whether the version has it, which is always the size; Podman up to 5.7 decides
+    that by the path, and so tells it at first and not later.
     """
     anything: Iterable[Any] = images  # nulls, which the types do not admit
     for image in anything:
@@ -37,6 +41,11 @@ def normalise(images: Iterable[ImageSummary], *, shared_size: bool) -> None:
             force_setattr(image, "containers", None)
         if image.shared_size is not None and (not shared_size or image.shared_size < 0):
             force_setattr(image, "shared_size", None)
+        if virtual_size:
+            if image.virtual_size != image.size:
+                force_setattr(image, "virtual_size", image.size)
+        elif image.virtual_size is not None:
+            force_setattr(image, "virtual_size", None)
         # Podman leaves the algorithm out.
         if image.parent_id and ":" not in image.parent_id:
             force_setattr(image, "parent_id", "sha256:" + image.parent_id)

@@ -16,7 +16,9 @@ __all__ = ["Reference", "check_pattern", "is_pattern", "path_match", "reference_
 
 _HUB = "docker.io"
 _LOCAL = "localhost"
-"""Podman's registry of names that were given without one."""
+"""Podman's registry of names that were given without one; of Docker's like any other."""
+LONGEST = 4096
+"""A longer text is no name: Docker's have 255 characters, with a tag 384. It matches nothing."""
 _SPECIAL = r"[*?\[\\]"
 """What makes a pattern more than a name."""
 
@@ -33,19 +35,20 @@ _BARE_DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):
-    """A name of an image, split into its parts: `registry/repository:tag@digest`.
+    """A name of an image, split into its parts: `registry/path:tag@digest`.
 
     `str()` gives the familiar form, as the docker command prints it and alike for Docker and
-    Podman: `alpine:3` for `docker.io/library/alpine:3`, and `web:1` for Podman's `localhost/web:1`.
+    Podman: `alpine:3` for `docker.io/library/alpine:3`. `localhost/web:1` stays as it is: to Docker
+    that is a registry of its own, and Podman names so what is built here.
 
-    Text that is not a reference, which no engine should send, is kept whole as the `repository` of
-    no registry.
+    Text that is not a reference, which no engine should send, is kept whole as the `path` of no
+    registry.
     """
 
     registry: str
-    """Host and port, such as `"docker.io"` or `"ghcr.io"`; Podman has `"localhost"` for names that
-    were given without one, where Docker has `"docker.io"`. `""` for a digest without a name."""
-    repository: str
+    """Host and port, such as `"docker.io"`, `"ghcr.io"` or `"localhost"`; `""` for a digest without
+    a name."""
+    path: str
     """The path within the registry, such as `"team/web"`; `"alpine"` for docker.io's
     `library/alpine`. `""` for a digest without a name."""
     tag: str | None = None
@@ -66,27 +69,26 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         parts = re.fullmatch(_REMOTE, remote)
         if parts is None or not (registry is _HUB or re.fullmatch(_DOMAIN, registry)):
             return cls("", text)
-        repository, tag, digest = parts.groups()
+        path, tag, digest = parts.groups()
         if registry == "index.docker.io":
             registry = _HUB
-        if registry == _HUB and repository.count("/") == 1:
-            repository = repository.removeprefix("library/")
-        return cls(registry, repository, tag, digest)
+        if registry == _HUB and path.count("/") == 1:
+            path = path.removeprefix("library/")
+        return cls(registry, path, tag, digest)
 
     @property
-    def name(self) -> str:
-        """The familiar form without tag and digest: `"alpine"`, `"ghcr.io/team/web"`."""
-        if self.registry in ("", _HUB, _LOCAL):
-            return self.repository
-        return f"{self.registry}/{self.repository}"
+    def repository(self) -> str:
+        """What docker's REPOSITORY column says, registry included, in familiar form: `"alpine"`,
+        `"ghcr.io/team/web"`. Two images of different registries never share one."""
+        return self.path if self.registry in ("", _HUB) else f"{self.registry}/{self.path}"
 
     @property
     def canonical_name(self) -> str:
         """The full form without tag and digest: `"docker.io/library/alpine"`."""
         if not self.registry:
-            return self.repository
-        official = self.registry == _HUB and "/" not in self.repository
-        return f"{self.registry}/{'library/' if official else ''}{self.repository}"
+            return self.path
+        official = self.registry == _HUB and "/" not in self.path
+        return f"{self.registry}/{'library/' if official else ''}{self.path}"
 
     @property
     def canonical(self) -> str:
@@ -94,14 +96,14 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         return self.canonical_name + self._suffix
 
     def __str__(self) -> str:
-        return self.name + self._suffix
+        return self.repository + self._suffix
 
     @property
     def _suffix(self) -> str:
         tag = "" if self.tag is None else f":{self.tag}"
         if self.digest is None:
             return tag
-        return f"{tag}@{self.digest}" if self.repository else self.digest
+        return f"{tag}@{self.digest}" if self.path else self.digest
 
 
 def is_pattern(text: str) -> bool:
@@ -122,8 +124,12 @@ def path_match(pattern: str, name: str) -> bool:
     return re.fullmatch(_translate(pattern), name) is not None
 
 
-def reference_test(patterns: Iterable[str]) -> Callable[[Iterable[str]], bool]:
+def reference_test(
+    patterns: Iterable[str], *, podman: bool = False
+) -> Callable[[Iterable[str]], bool]:
     """Compile patterns to a test over names as an engine lists them: does any match any?
+
+    `podman`: whether `x` also finds `localhost/x`, as Podman calls what is built here.
 
     A pattern is held against the familiar and the canonical form of a name, each with and without
     what follows the name, as `reference.FamiliarMatch` does since Docker 29.5. So `alpine`,
@@ -142,11 +148,16 @@ def reference_test(patterns: Iterable[str]) -> Callable[[Iterable[str]], bool]:
 
     def forms_of(name: str) -> tuple[str, ...] | None:
         reference = Reference.parse(name)
-        forms = tuple({reference.name, reference.canonical_name})
+        names = {reference.repository, reference.canonical_name}
+        if podman and reference.registry == _LOCAL:
+            names.add(reference.path)
+        forms = tuple(names)
         return None if any(map(matches, forms)) else forms
 
     def test(names: Iterable[str]) -> bool:
         for text in names:
+            if len(text) > LONGEST:
+                continue
             if text.startswith("sha") and re.fullmatch(_BARE_DIGEST, text):
                 if matches(text):
                     return True
