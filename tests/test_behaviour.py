@@ -141,7 +141,8 @@ async def test_references_select_by_the_familiar_name(client: DockerClient) -> N
 
 async def test_until_selects_by_the_time_of_creation(client: DockerClient) -> None:
     everything = await client.list_images()
-    moment = datetime(2024, 6, 1, tzinfo=UTC)
+    dated = sorted(image.created for image in everything if image.created > 0)
+    moment = datetime.fromtimestamp(dated[len(dated) // 2], UTC)
     older = [image for image in everything if 0 < image.created < moment.timestamp()]
     assert older
     assert await client.list_images(until=moment) == older

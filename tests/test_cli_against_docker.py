@@ -59,7 +59,7 @@ QUESTIONS = [
     ["--no-trunc"],
     ["demo/web"],
     ["demo/web:1.0"],
-    ["demo/w*:1*"],
+    ["demo/*:1"],
     ["registry.example.com:5000/team/web"],
     ["nothing"],
     ["-f", "dangling=true"],
