@@ -45,6 +45,7 @@ from docker_images.images.references import Reference
 
 if TYPE_CHECKING:
     from docker_images.diff import ImageChanges, diff_images
+    from docker_images.fleet import gather_images
     from docker_images.watch import ImagesUpdate, ImagesWatch
 
 __all__ = (
@@ -81,6 +82,7 @@ __all__ = (
     "UnpackedSize",
     "UnsupportedByEngineError",
     "diff_images",
+    "gather_images",
     "resolve_endpoint",
 )
 
@@ -91,6 +93,7 @@ _LATER = {
     "ImagesUpdate": "docker_images.watch",
     "ImagesWatch": "docker_images.watch",
     "diff_images": "docker_images.diff",
+    "gather_images": "docker_images.fleet",
 }
 
 

@@ -56,7 +56,7 @@ def test_the_first_program_prints_what_the_readme_shows(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("block", blocks("python")[1:])
-def test_every_other_block_of_the_readme_runs(block: str) -> None:
+def test_every_other_block_of_the_readme_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asynchronous = f"async def run(client):\n{textwrap.indent(block, '    ')}"
 
     async def main(host: str) -> None:
@@ -66,6 +66,7 @@ def test_every_other_block_of_the_readme_runs(block: str) -> None:
             await names["run"](client)  # type: ignore[operator]
 
     with FakeEngine([web()]) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
         # For the block that watches.
         timer = threading.Timer(0.5, engine.images.add, [image("db:1", labels={"stage": "prod"})])
         timer.start()

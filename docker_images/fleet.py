@@ -1,0 +1,83 @@
+"""Many engines, asked the same question at once.
+
+Refuses to know how an engine is asked: that is its client's.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import EllipsisType
+from typing import Any, TypedDict, TypeVar, Unpack, cast
+
+import anyio
+
+from docker_images.client import DockerClient
+from docker_images.errors import DockerImagesError
+from docker_images.images.models import ImageSummary
+from docker_images.query import FiltersArgument, LabelArgument, ReferenceArgument, UntilArgument
+
+__all__ = ["Question", "gather_images"]
+
+K = TypeVar("K")
+
+
+class Question(TypedDict, total=False):
+    """The keywords of `DockerClient.list_images`."""
+
+    all: bool
+    dangling: bool | None
+    label: LabelArgument | None
+    exclude_label: LabelArgument | None
+    reference: ReferenceArgument | None
+    before: str | None
+    since: str | None
+    until: UntilArgument | None
+    filters: FiltersArgument | None
+    shared_size: bool
+    manifests: bool
+    identity: bool
+    containers: bool
+    timeout: float | EllipsisType | None
+
+
+async def gather_images(
+    clients: Mapping[K, DockerClient], **question: Unpack[Question]
+) -> dict[K, list[ImageSummary] | DockerImagesError]:
+    """Ask several engines the same question, all at once.
+
+        answers = await gather_images({"prod-1": client, "prod-2": other}, dangling=True)
+
+    The keywords are those of `DockerClient.list_images`. The answers have the keys and the order of
+    `clients`. An engine that cannot be asked is an entry, the `DockerImagesError`, and no
+    exception. Each call has the deadline of its client, or `timeout`, and all begin together, so
+    this returns when the slowest has answered or timed out. The clients stay open.
+
+    Raises `TypeError` or `ValueError` for bad arguments and `RuntimeError` for a closed client; the
+    calls under way are cancelled first.
+    """
+    asked = cast("Question", _reusable(question))
+    answers: dict[K, list[ImageSummary] | DockerImagesError] = {}
+    bugs: list[Exception] = []
+
+    async def ask(key: K, client: DockerClient) -> None:
+        try:
+            answers[key] = await client.list_images(**asked)
+        except DockerImagesError as error:
+            answers[key] = error.with_traceback(None)  # which would hold on to `answers`: a cycle
+        except Exception as bug:  # noqa: BLE001 - raised below
+            bugs.append(bug)
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for key, client in clients.items():
+            group.start_soon(ask, key, client)
+    if bugs:
+        raise bugs[0]  # by itself, not in the group that a task group would make of it
+    return {key: answers[key] for key in clients}
+
+
+def _reusable(value: Any) -> Any:
+    """The value with tuples for iterators, which only the first engine would see."""
+    if isinstance(value, Iterator):
+        return tuple(value)
+    if isinstance(value, Mapping):
+        return {key: _reusable(one) for key, one in value.items()}
+    return value
