@@ -1,6 +1,7 @@
 """What docker's configuration folder says, and what becomes of one that is broken."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from docker_images.endpoint.config import (
     stored_context_names,
 )
 from docker_images.endpoint.hosts import resolve_endpoint
+from docker_images.engine.request import build_request
 from docker_images.errors import EndpointError
 
 
@@ -44,7 +46,6 @@ def test_the_folder_is_that_of_the_environment(
 
 def test_a_user_without_home_has_that_of_the_password_database() -> None:
     pwd = pytest.importorskip("pwd")
-    import os
 
     assert home_folder({"HOME": ""}, "linux") == Path(pwd.getpwuid(os.getuid()).pw_dir)
 
@@ -107,6 +108,52 @@ def test_a_config_json_that_is_a_folder_is_passed_over_with_a_warning(tmp_path: 
     assert "is a directory" in resolve(tmp_path).warnings[0]
 
 
+@pytest.fixture
+def odd(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What is no file of a sensible size."""
+    path = tmp_path / "odd"
+    match request.param:
+        case "FIFO":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case _:
+            with path.open("wb") as file:
+                file.truncate(16 * 2**20 + 1)
+    return path
+
+
+ODD = pytest.mark.parametrize(
+    ("odd", "fact"),
+    [
+        ("FIFO", "not a regular file"),
+        ("device", "not a regular file"),
+        ("large file", "larger than 16 MiB"),
+    ],
+    indirect=["odd"],
+)
+
+
+@ODD
+@pytest.mark.skipif("sys.platform == 'win32'", reason="no FIFO")
+def test_a_config_json_that_is_no_usual_file_is_passed_over_with_a_warning(
+    tmp_path: Path, odd: Path, fact: str
+) -> None:
+    (tmp_path / "config.json").symlink_to(odd)
+
+    assert resolve(tmp_path).warnings == (f"ignoring {tmp_path}/config.json: {fact}",)
+
+
+@ODD
+@pytest.mark.skipif("sys.platform == 'win32'", reason="no FIFO")
+def test_a_context_that_is_no_usual_file_is_an_error(tmp_path: Path, odd: Path, fact: str) -> None:
+    meta_of(tmp_path, "x").symlink_to(odd)
+
+    with pytest.raises(EndpointError, match=fact):
+        resolve(tmp_path, DOCKER_CONTEXT="x")
+    assert stored_context_names(tmp_path) == ()
+
+
 def test_a_missing_folder_is_no_reason_to_warn(tmp_path: Path) -> None:
     assert resolve(tmp_path / "nowhere").warnings == ()
 
@@ -128,7 +175,6 @@ def test_headers_are_carried_but_not_those_of_the_transport(tmp_path: Path) -> N
     [
         '"X": "a\\r\\nY: b"',
         '"X": "\\u0000"',
-        '"X": "☃"',
         '"a b": "x"',
         '"": "x"',
         '"X": 5',
@@ -142,6 +188,30 @@ def test_what_is_no_header_is_left_out_with_a_warning(tmp_path: Path, pair: str)
 
     assert found.headers == (("Good", "1"),)
     assert "not a header" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sent"),
+    [
+        pytest.param("X-Api.Key", "a", b"a", id="a dot in the name"),
+        pytest.param("!#$%&'*+-.^_`|~09azAZ", "a", b"a", id="every character of a token"),
+        pytest.param("X", "a\\tb", b"a\tb", id="tab"),
+        pytest.param("X", "é☃", "é☃".encode(), id="UTF-8"),
+        pytest.param("X", "\\u0085", b"\xc2\x85", id="C1"),
+        pytest.param("X", "\\ud800", "\ufffd".encode(), id="half a surrogate pair"),
+        pytest.param("X", " \\ta ", b"a", id="space around"),
+    ],
+)
+def test_headers_that_docker_sends_are_sent(
+    tmp_path: Path, name: str, text: str, sent: bytes
+) -> None:
+    (tmp_path / "config.json").write_text(f'{{"HttpHeaders": {{"{name}": "{text}"}}}}')
+
+    found = resolve(tmp_path)
+    request = build_request("http://docker", "/_ping", headers=found.headers)
+
+    assert found.warnings == ()
+    assert (name.encode(), sent) in request.headers.raw
 
 
 def test_headers_go_to_the_engine_of_a_context_as_well(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ equal ones, null as absent. Refuses to know what a host string means, which sour
 key but `currentContext`, `HttpHeaders` and the `docker` endpoint; no credential is looked at.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +30,12 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-# RFC 9110 §5.1 and §5.5: what may stand in a header; the rest could split the request.
+# What may stand in a header, as golang.org/x/net/http/httpguts has it; the rest could split the
+# request. Values are sent as UTF-8.
 _HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_HEADER_VALUE = r"[\t\x20-\x7e\x80-\xff]*"
+_HEADER_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*"
+
+_MAX_SIZE = 16 * 2**20
 
 # The framing of a request is the transport's; the last two the docker command leaves out as well.
 _OWN_HEADERS = (
@@ -67,7 +72,7 @@ _path = lru_cache(Path)
 
 
 def home_folder(env: Mapping[str, str], platform: str) -> Path:
-    """The user's home: the environment's, else the password database's, else `/`."""
+    """The user's home: from the environment, from the password database, or `/`."""
     named = env.get("USERPROFILE" if platform == "win32" else "HOME")
     if named:
         return _path(named)
@@ -94,7 +99,7 @@ def read_config(folder: Path) -> Config:
     """
     path = _path(folder, "config.json")
     try:
-        text = path.read_bytes().decode("utf-8", "replace").lstrip(" \t\r\n")
+        text = _content(path).decode("utf-8", "replace").lstrip(" \t\r\n")
         # Go's Decoder stops after the first value: text behind it is not looked at.
         found = _decoder.raw_decode(text)[0] if text else None
     except FileNotFoundError:
@@ -122,7 +127,8 @@ def _headers(stored: "_Object") -> tuple[tuple[tuple[str, str], ...], list[str]]
             continue
         sound = isinstance(value, str) and re.fullmatch(_HEADER_VALUE, value)
         if isinstance(value, str) and sound and re.fullmatch(_HEADER_NAME, name):
-            headers[name] = value
+            # Go reads half a surrogate pair as U+FFFD, and cuts spaces off where it sends.
+            headers[name] = re.sub("[\ud800-\udfff]", "\ufffd", value).strip(" \t")
         else:
             problems.append(f"ignoring {name!r} of HttpHeaders: not a header")
     return tuple(headers.items()), problems
@@ -150,7 +156,7 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
         )
 
     try:
-        found = _decoder.decode(path.read_bytes().decode("utf-8", "replace"))
+        found = _decoder.decode(_content(path).decode("utf-8", "replace"))
     except FileNotFoundError:
         known = ", ".join(("default", *stored_context_names(folder)))
         raise EndpointError(
@@ -189,12 +195,28 @@ def _names(meta: Path) -> Iterator[str]:
         return
     for key in keys:
         try:
-            found = _decoder.decode((meta / key / "meta.json").read_bytes().decode())
+            found = _decoder.decode(_content(meta / key / "meta.json").decode())
             name = _field(found, "Name", "")[0] if isinstance(found, _Object) else ""
             if name and hashlib.sha256(name.encode()).hexdigest() == key:
                 yield name
         except (OSError, ValueError, RecursionError):
             continue
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file of at most 16 MiB; raises `OSError` for any other."""
+    with open(path, "rb", opener=_open) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        content = file.read(_MAX_SIZE + 1)
+    if len(content) > _MAX_SIZE:
+        raise OSError(errno.EFBIG, "larger than 16 MiB")
+    return content
+
+
+def _open(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a FIFO waits for a process that writes to it.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class _Object(list[tuple[str, object]]):
@@ -224,5 +246,5 @@ def _field(found: _Object, name: str, default: _T) -> tuple[_T, str | None]:
 def _reason(error: Exception) -> str:
     """An error in words, without the path that the message names already."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
+        return error.strerror[0].lower() + error.strerror[1:]
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -35,13 +35,8 @@ def build_request(
     What takes no turn need not wait until fewer than 100 requests are under way.
     Raises `EndpointError` for what cannot be sent.
     """
-    fields = {"Accept-Encoding": "identity", "User-Agent": "docker-images"}
-    for name, value in headers:
-        if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise EndpointError(f"HttpHeaders of config.json has an impossible name: {name[:40]!r}")
-        if not value.isprintable() or not value.isascii():
-            raise EndpointError(f"HttpHeaders of config.json: the value of {name} cannot be sent")
-        fields[name] = value
+    own = (("Accept-Encoding", "identity"), ("User-Agent", "docker-images"))
+    fields = httpx.Headers((*own, *headers), encoding="utf-8")
     url = f"{origin}{path}?{params}" if params else f"{origin}{path}"
     extensions = {"timeout": {"connect": connect_timeout}, "turn": takes_turn}
     try:
