@@ -25,10 +25,6 @@ PROXY = "http://proxy:3128"
         pytest.param({"HTTP_PROXY": "", "http_proxy": PROXY}, PROXY, id="empty is unset"),
         pytest.param({"HTTPS_PROXY": PROXY}, None, id="HTTPS_PROXY is not for http"),
         pytest.param({"ALL_PROXY": PROXY, "all_proxy": PROXY}, None, id="ALL_PROXY is nobody's"),
-        pytest.param({"HTTP_PROXY": PROXY, "REQUEST_METHOD": "GET"}, None, id="CGI"),
-        pytest.param({"HTTP_PROXY": "http://a b"}, None, id="no URL, a space"),
-        pytest.param({"HTTP_PROXY": "http://[::1"}, None, id="no URL, an open bracket"),
-        pytest.param({"HTTP_PROXY": "h:port"}, None, id="no URL, a word as port"),
         pytest.param({"HTTP_PROXY": PROXY, "NO_PROXY": "*"}, None, id="NO_PROXY of all"),
         pytest.param({"HTTP_PROXY": PROXY, "no_proxy": "engine.corp"}, None, id="no_proxy"),
     ],
@@ -57,7 +53,9 @@ def test_loopback_never_passes_a_proxy(host: str) -> None:
     assert proxy_for("http", host, 2375, {"HTTP_PROXY": PROXY}) is None
 
 
-@pytest.mark.parametrize("host", ["localhost.net", "my.localhost", "128.0.0.1", "::2", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host", ["localhost.net", "my.localhost", "128.0.0.1", "::2", "0.0.0.0", "LOCALHOST"]
+)
 def test_what_only_looks_like_loopback_passes_the_proxy(host: str) -> None:
     assert proxy_for("http", host, 2375, {"HTTP_PROXY": PROXY}) == PROXY
 
@@ -101,7 +99,15 @@ def test_what_only_looks_like_loopback_passes_the_proxy(host: str) -> None:
         pytest.param("2001:db8::1", "2001:db8:0::1", True, id="IPv6"),
         pytest.param("[2001:db8::1]:80", "2001:db8::1", True, id="IPv6 and port"),
         pytest.param("[2001:db8::1]:443", "2001:db8::1", False, id="IPv6, another port"),
-        pytest.param("[2001:db8::1]", "2001:db8::1", True, id="IPv6 in brackets, unlike Go"),
+        pytest.param("[2001:db8::1]", "2001:db8::1", False, id="brackets need a port"),
+        pytest.param("[10.0.0.1]", "10.0.0.1", False, id="IPv4 in brackets"),
+        pytest.param("[10.0.0.1]:80", "10.0.0.1", True, id="IPv4 in brackets and port"),
+        pytest.param("x.com:", "x.com", True, id="an empty port is any"),
+        pytest.param(".1", "10.0.0.1", False, id="an address is not below a name"),
+        pytest.param("::ffff:10.0.0.1", "10.0.0.1", True, id="IPv4 inside IPv6"),
+        pytest.param("::ffff:10.0.0.0/104", "10.9.9.9", True, id="CIDR inside IPv6"),
+        pytest.param("::ffff:10.0.0.0/104", "11.0.0.1", False, id="CIDR inside IPv6, outside"),
+        pytest.param("::ffff:10.0.0.0/64", "10.0.0.1", False, id="CIDR larger than IPv4"),
         pytest.param("2002:db8:a::45/64", "2002:db8:a::123", True, id="IPv6 CIDR"),
         pytest.param("2002:db8:a::45/64", "fe80::1", False, id="IPv6 CIDR, outside"),
         pytest.param("x.com", "fe80::1%.x.com", False, id="a zone is no name"),
@@ -115,11 +121,42 @@ def test_no_proxy_names_hosts_that_are_reached_directly(
     assert proxy_for("http", host, 80, env) == (None if direct else PROXY)
 
 
-def test_a_proxy_of_an_unknown_kind_is_refused_without_its_password() -> None:
+UNREACHABLE = [
+    pytest.param("foo://me:secret@h", id="unknown kind"),
+    pytest.param("http://me:secret@p:99999", id="port beyond 65535"),
+    pytest.param("http://p:0", id="port 0"),
+    pytest.param("h:port", id="a word as port"),
+    pytest.param("http:p:3128", id="no slashes"),
+    pytest.param("http://p:3128 ", id="trailing space"),
+    pytest.param("http://p:3128\r", id="trailing return"),
+    pytest.param("http://a b", id="space"),
+    pytest.param("http://[::1", id="open bracket"),
+    pytest.param("http://", id="no host"),
+    pytest.param(" ", id="blank"),
+]
+
+
+@pytest.mark.parametrize("url", UNREACHABLE)
+def test_a_proxy_that_cannot_be_reached_is_an_error_and_not_a_direct_connection(url: str) -> None:
     with pytest.raises(EndpointError, match="HTTP_PROXY=http://host:port") as caught:
-        proxy_for("http", "engine.corp", 2375, {"HTTP_PROXY": "foo://me:secret@h"})
+        proxy_for("http", "engine.corp", 2375, {"HTTP_PROXY": url})
 
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", UNREACHABLE)
+def test_a_proxy_that_is_not_asked_for_need_not_be_reachable(url: str) -> None:
+    env = {"HTTP_PROXY": url, "NO_PROXY": "engine.corp"}
+
+    assert proxy_for("http", "engine.corp", 2375, env) is None
+
+
+def test_a_cgi_process_refuses_a_proxy_that_a_client_may_have_set() -> None:
+    env = {"http_proxy": PROXY, "REQUEST_METHOD": "GET"}
+
+    with pytest.raises(EndpointError, match="CGI"):
+        proxy_for("http", "engine.corp", 2375, env)
+    assert proxy_for("http", "localhost", 2375, env) is None
 
 
 @pytest.mark.parametrize(

@@ -16,53 +16,58 @@ __all__ = ["proxy_for"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_USABLE = ("http", "https", "socks5", "socks5h")
+_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def proxy_for(scheme: str, host: str, port: int, env: Mapping[str, str]) -> str | None:
     """The URL of the proxy for `scheme://host:port`, or None to go there directly.
 
     `scheme` is `"http"` or `"https"`, `host` a name or an IP address without brackets. The URL may
-    hold a password. `HTTP_PROXY` does not count in a CGI process, where a client can set it by a
-    header; a value that is no URL does not count either.
+    hold a password.
 
-    Raises `EndpointError` for a proxy of a kind that nobody here can speak to.
+    Raises `EndpointError` for a proxy that nobody here can reach, and for any `HTTP_PROXY` in a CGI
+    process, where a client can set it by a header: a direct connection could leak what it carries.
     """
     variable = "HTTPS_PROXY" if scheme == "https" else "HTTP_PROXY"
+    value = _either(env, variable)
+    if not value or not _passes(host, port, _either(env, "NO_PROXY")):
+        return None
     if scheme == "http" and env.get("REQUEST_METHOD"):
-        return None
-    proxy = _proxy_url(_either(env, variable))
-    if proxy is None or not _passes(host, port, _either(env, "NO_PROXY")):
-        return None
-    if urlsplit(proxy).scheme not in _USABLE:
         raise EndpointError(
-            f"{variable}: the proxy is none of {', '.join(_USABLE)}; write {variable}=http://host:port"
-            f" or name {host} in NO_PROXY"
+            f"{variable} is not used in a CGI process (REQUEST_METHOD is set), where a client can"
+            f" set it by a header; unset {variable} or name {host} in NO_PROXY"
         )
-    return proxy
+    url = value if "://" in value else f"http://{value}"
+    if not _usable(url):
+        raise EndpointError(
+            f"{variable} is not the URL of a proxy that can be reached ({', '.join(_SCHEMES)});"
+            f" write {variable}=http://host:port or name {host} in NO_PROXY"
+        )
+    return url
 
 
 def _either(env: Mapping[str, str], name: str) -> str:
     return env.get(name) or env.get(name.lower()) or ""
 
 
-def _proxy_url(value: str) -> str | None:
-    """The value as a URL; `host` and `host:port` mean `http://…`."""
-    url = value if "://" in value else f"http://{value}"
+def _usable(url: str) -> bool:
+    # urlsplit itself removes some control characters.
+    if re.search(r"[\x00-\x20\x7f]", url):
+        return False
     try:
         parts = urlsplit(url)
-        # `port` is parsed when it is asked for; urlsplit itself removes some control characters.
-        sound = parts.hostname and parts.port != 0 and not re.search(r"[\x00-\x20\x7f]", url)
-    except ValueError:
-        return None
-    return url if sound else None
+        return bool(parts.scheme in _SCHEMES and parts.hostname and parts.port != 0)
+    except ValueError:  # such as a port above 65535
+        return False
 
 
 def _passes(host: str, port: int, no_proxy: str) -> bool:
     """Whether a request to this address goes through the proxy."""
+    if host == "localhost":  # in this case only
+        return False
     host = _ascii(host.strip().lower())
     address = _ip(host)
-    if host == "localhost" or (address and address.is_loopback):
+    if address and address.is_loopback:
         return False
     entries = (entry.strip().lower() for entry in no_proxy.split(","))
     return not any(_names(entry, host, address, str(port)) for entry in entries if entry)
@@ -75,25 +80,22 @@ def _names(entry: str, host: str, address: _Address | None, port: str) -> bool:
     if network := _network(entry):
         return address is not None and address in network
     name, entry_port = _split(entry)
-    if entry_port not in ("", port):
+    if not name or entry_port not in ("", port):
         return False
     if (named := _ip(name)) is not None:
         return address == named
-    if ":" in host:
+    if address is not None or ":" in host:
         return False  # the zone of an IPv6 address may look like a name: CVE-2025-22870
     # `x.com` means itself and what is below it, `.x.com` and `*.x.com` only what is below.
     name = name.removeprefix("*") if name.startswith("*.") else name
-    below = name.startswith(".")
-    name = _ascii(name.removeprefix("."))
-    return bool(name) and (host.endswith(f".{name}") or (host == name and not below))
+    below = "." + _ascii(name.removeprefix("."))
+    return host.endswith(below) or (host == below[1:] and not name.startswith("."))
 
 
 def _split(entry: str) -> tuple[str, str]:
-    """`name:port`, `[IPv6]:port`, or either without a port, as (name, port)."""
-    if bracketed := re.fullmatch(r"\[(.*)\](?::(.*))?", entry):
-        return bracketed[1], bracketed[2] or ""
-    name, colon, port = entry.partition(":")
-    return (name, port) if colon and ":" not in port else (entry, "")
+    """`name:port` or `[IPv6]:port` as (name, port); all others have no port, as for Go."""
+    found = re.fullmatch(r"(?:\[([^][]*)\]|([^][:]*)):([^][:]*)", entry)
+    return (found[1] or found[2] or "", found[3]) if found else (entry, "")
 
 
 def _ip(text: str) -> _Address | None:
@@ -106,12 +108,15 @@ def _ip(text: str) -> _Address | None:
 
 
 def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    if not re.search(r"/[0-9]+$", entry):
+    if "%" in entry or not re.search(r"/[0-9]+$", entry):
         return None
     try:
-        return ipaddress.ip_network(entry, strict=False)
+        found = ipaddress.ip_network(entry, strict=False)
     except ValueError:
         return None
+    if found.version == 6 and (inside := found.network_address.ipv4_mapped):
+        return ipaddress.IPv4Network((inside, found.prefixlen - 96))
+    return found
 
 
 def _ascii(name: str) -> str:
