@@ -44,6 +44,13 @@ from docker_images.images.models import (
 from docker_images.images.references import Reference
 
 if TYPE_CHECKING:
+    from docker_images.cleanup import (
+        CleanupPlan,
+        CleanupReason,
+        KeptImage,
+        RemovedImage,
+        plan_cleanup,
+    )
     from docker_images.diff import ImageChanges, diff_images
     from docker_images.fleet import gather_images
     from docker_images.watch import ImagesUpdate, ImagesWatch
@@ -54,6 +61,8 @@ __all__ = (
     "ApiVersionError",
     "AttestationProperties",
     "BuildIdentity",
+    "CleanupPlan",
+    "CleanupReason",
     "DockerClient",
     "DockerImagesError",
     "Endpoint",
@@ -70,11 +79,13 @@ __all__ = (
     "ImageSummary",
     "ImagesUpdate",
     "ImagesWatch",
+    "KeptImage",
     "ManifestSize",
     "OCIDescriptor",
     "OCIPlatform",
     "PullIdentity",
     "Reference",
+    "RemovedImage",
     "ResponseFormatError",
     "SignatureIdentity",
     "SignatureTimestamp",
@@ -83,12 +94,18 @@ __all__ = (
     "UnsupportedByEngineError",
     "diff_images",
     "gather_images",
+    "plan_cleanup",
     "resolve_endpoint",
 )
 
 
 # What a list does not need is loaded when somebody asks for it.
 _LATER = {
+    "CleanupPlan": "docker_images.cleanup",
+    "CleanupReason": "docker_images.cleanup",
+    "KeptImage": "docker_images.cleanup",
+    "RemovedImage": "docker_images.cleanup",
+    "plan_cleanup": "docker_images.cleanup",
     "ImageChanges": "docker_images.diff",
     "ImagesUpdate": "docker_images.watch",
     "ImagesWatch": "docker_images.watch",

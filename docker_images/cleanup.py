@@ -1,0 +1,420 @@
+"""Which images may go, and why. Pure; deletes nothing.
+
+What is not known keeps an image. Refuses to know where the list comes from, and who removes what.
+"""
+
+import enum
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias, cast
+
+import msgspec
+
+from docker_images.images.models import ImageSummary
+from docker_images.images.references import Reference, reference_test
+
+__all__ = ["CleanupPlan", "CleanupReason", "KeptImage", "RemovedImage", "plan_cleanup"]
+
+LabelsToKeep: TypeAlias = str | Iterable[str] | Mapping[str, str | None]
+
+OLDEST_DATE = datetime(2013, 1, 1, tzinfo=UTC).timestamp()
+"""Docker is of March 2013. What claims to be older has a placeholder: Nix writes 1970 and a second,
+buildpacks write 1980."""
+
+
+class CleanupReason(enum.Enum):
+    """Why an image is kept or removed; the value is the text for people."""
+
+    IN_USE = "a container uses it"
+    USE_UNKNOWN = "nobody knows whether a container uses it"
+    NAME_UNREADABLE = "its id or one of its names is not what an engine writes"
+    LABEL = "it has a label that is kept"
+    NOT_DANGLING = "a tag or a digest refers to it"
+    AGE_UNKNOWN = "nobody knows when it was made"
+    RECENT = "it is not old enough"
+    NO_NAME = "it has no name, which the policy is about"
+    REFERENCE = "its name is kept"
+    OTHER_NAME = "its name is not one of those that may go"
+    LATEST = "it is one of the latest of its repository"
+    PARENT = "an image that is kept was built on it"
+
+    DANGLING = "no tag and no digest refers to it"
+    SUPERSEDED = "its repository has enough that are newer"
+    OLD = "it is old enough"
+    NAMED = "its name is one of those that may go"
+
+
+class KeptImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that stays, with all its names."""
+
+    image: ImageSummary
+    reason: CleanupReason
+    """Why; the first that was found, where there are several reasons."""
+
+
+class RemovedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that may go, or some of whose names may."""
+
+    image: ImageSummary
+    names: tuple[str, ...]
+    """What `docker rmi` takes: names as the engine writes them, or the id of an image without."""
+    reason: CleanupReason
+    whole: bool
+    """Whether the image goes. False: only these names do, since other names of it are kept."""
+
+
+class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What may go and what stays; each image of the list is in one of the two."""
+
+    remove: tuple[RemovedImage, ...]
+    """In the order in which they can be removed: an image before those that it was built on."""
+    keep: tuple[KeptImage, ...]
+    """In the order of the list."""
+    frees_at_least: int | None
+    """Bytes. None where it cannot be known: the list was asked without `shared_size=True`, or the
+    engine has the containerd store, whose images share what `shared_size` does not count."""
+    frees_at_most: int
+    """Bytes: the sizes of the images that go, summed."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What to give to `docker rmi --no-prune`, in this order."""
+        return tuple(dict.fromkeys(name for one in self.remove for name in one.names))
+
+
+class _Policy(msgspec.Struct, frozen=True):
+    """The arguments, checked."""
+
+    keep_latest: int | None
+    before: float | None
+    dangling_only: bool
+    only: Callable[[Iterable[str]], bool] | None
+    kept: Callable[[Iterable[str]], bool] | None
+    labels: list[tuple[str, str | None]]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a name decides, so that an image without one is kept."""
+        return self.keep_latest is not None or self.only is not None
+
+    @property
+    def reason(self) -> CleanupReason:
+        """Why an image goes that nothing keeps."""
+        if self.dangling_only:
+            return CleanupReason.DANGLING
+        if self.keep_latest is not None:
+            return CleanupReason.SUPERSEDED
+        return CleanupReason.OLD if self.before is not None else CleanupReason.NAMED
+
+
+class _Image:
+    """All entries of one id: Docker 24 and 25 list an image once for each of its platforms."""
+
+    def __init__(self, entries: list[ImageSummary]) -> None:
+        self.entries = entries
+        self.parent = next((entry.parent_id for entry in entries if entry.parent_id), "")
+        self.tags = _united(entry.repo_tags for entry in entries)
+        digests = _united(entry.repo_digests for entry in entries)
+        self.digests = [digest for digest in digests if "@" in digest]
+        # An engine removes a digest together with the last tag of its repository.
+        tagged = {_repository(tag) for tag in self.tags}
+        self.names = self.tags + [name for name in self.digests if _repository(name) not in tagged]
+        dates = {entry.created for entry in entries}
+        self.created = max(dates) if min(dates) >= OLDEST_DATE else None
+
+    def kept_by(self, policy: _Policy) -> CleanupReason | None:
+        """What keeps the image whatever its names are."""
+        in_use = {entry.in_use for entry in self.entries}
+        if True in in_use:
+            return CleanupReason.IN_USE
+        if None in in_use:
+            return CleanupReason.USE_UNKNOWN
+        if not _readable(self.entries[0].id) or not all(map(_is_name, self.tags + self.digests)):
+            return CleanupReason.NAME_UNREADABLE
+        if any(_has_label(entry.labels, policy.labels) for entry in self.entries):
+            return CleanupReason.LABEL
+        if policy.dangling_only and (self.tags or self.digests):
+            return CleanupReason.NOT_DANGLING
+        ages = policy.before is not None or (policy.keep_latest is not None and self.names)
+        if ages and self.created is None:
+            return CleanupReason.AGE_UNKNOWN
+        if policy.before is not None and cast("int", self.created) >= policy.before:
+            return CleanupReason.RECENT
+        return CleanupReason.NO_NAME if policy.by_name and not self.names else None
+
+    def judged_by(
+        self, policy: _Policy, bounds: Mapping[str, int]
+    ) -> tuple[CleanupReason | None, list[str]]:
+        """What keeps the image, or None and the names that go."""
+        reason = self.kept_by(policy)
+        if reason is not None or not self.names:
+            return reason, [self.entries[0].id]
+        reasons = {name: self.name_kept_by(name, policy, bounds) for name in self.names}
+        going = [name for name, kept in reasons.items() if kept is None]
+        return (None if going else next(filter(None, reasons.values()))), going
+
+    def name_kept_by(
+        self, name: str, policy: _Policy, bounds: Mapping[str, int]
+    ) -> CleanupReason | None:
+        """What keeps one of its names."""
+        if policy.kept is not None and (policy.kept([name]) or policy.kept(self.digests)):
+            return CleanupReason.REFERENCE
+        if policy.only is not None and not policy.only([name]):
+            return CleanupReason.OTHER_NAME
+        bound = bounds.get(_repository(name))
+        if bound is not None and cast("int", self.created) >= bound:
+            return CleanupReason.LATEST
+        return None
+
+
+def plan_cleanup(
+    images: Iterable[ImageSummary],
+    *,
+    keep_latest: int | None = None,
+    older_than: timedelta | datetime | None = None,
+    dangling_only: bool = False,
+    only_reference: str | Iterable[str] | None = None,
+    keep_reference: str | Iterable[str] | None = None,
+    keep_label: LabelsToKeep | None = None,
+    now: datetime | None = None,
+) -> CleanupPlan:
+    """Say which images may go. Nothing is deleted.
+
+        images = await client.list_images(all=True, containers=True)
+        plan = plan_cleanup(images, keep_latest=3, older_than=timedelta(days=30))
+
+    `images` is the whole list of one engine, asked with `all=True, containers=True`. An image goes
+    only where every criterion that is given agrees:
+
+    `keep_latest`: so many of each repository are kept, those that were made last.
+    `older_than`: it was made longer ago than this timedelta, or before this aware datetime.
+    `dangling_only`: no tag and no digest refers to it.
+    `only_reference`: its names match this pattern, or one of several, as `reference` in
+    `list_images`; names that do not match count for nothing else either.
+
+    And nothing goes that these keep: `keep_reference`, names as in `only_reference`, and
+    `keep_label`: `"key"`, `"key=value"`, several such, or a mapping such as `{"key": "value"}` with
+    None for any value; one label that an image has is enough.
+
+    An image in use is kept, and so is one of which that is not known; one without a known date,
+    where dates decide; one without a name, where names decide; and one that a kept one was built
+    on. An image with several names goes where all of them may go; otherwise only those names do.
+
+    `now` is the time that a timedelta counts from; None for the present.
+
+    Raises `TypeError` or `ValueError` for bad arguments, and `ValueError` where none of the first
+    four is given: that would be everything.
+    """
+    if keep_latest is None and older_than is None and not dangling_only and only_reference is None:
+        raise ValueError(
+            "nothing says which images may go; give keep_latest=, older_than=, dangling_only=True "
+            "or only_reference="
+        )
+    policy = _Policy(
+        keep_latest=_count(keep_latest),
+        before=_moment(older_than, now),
+        dangling_only=_flag(dangling_only),
+        only=_names_test("only_reference", only_reference),
+        kept=_names_test("keep_reference", keep_reference),
+        labels=_labels(keep_label),
+    )
+    by_id: dict[str, list[ImageSummary]] = {}
+    for image in images:
+        by_id.setdefault(image.id, []).append(image)
+    known = {id_: _Image(entries) for id_, entries in by_id.items()}
+    bounds = _bounds(known.values(), policy)
+    keep: dict[str, CleanupReason] = {}
+    remove: dict[str, list[str]] = {}
+    for id_, one in known.items():
+        reason, going = one.judged_by(policy, bounds)
+        if reason is None:
+            remove[id_] = going
+        else:
+            keep[id_] = reason
+    untagged = {id_ for id_, names in remove.items() if len(names) < len(known[id_].names)}
+    for parent in _ancestors([*keep, *untagged], known):
+        if parent in remove and parent not in untagged:
+            keep[parent] = CleanupReason.PARENT
+            del remove[parent]
+    return _plan(known, keep, remove, untagged, policy.reason)
+
+
+def _plan(
+    known: Mapping[str, _Image],
+    keep: Mapping[str, CleanupReason],
+    remove: Mapping[str, list[str]],
+    untagged: set[str],
+    reason: CleanupReason,
+) -> CleanupPlan:
+    gone = [entry for id_ in remove if id_ not in untagged for entry in known[id_].entries]
+    depths = _depths(known)
+    return CleanupPlan(
+        remove=tuple(
+            RemovedImage(
+                image=entry, names=tuple(remove[id_]), reason=reason, whole=id_ not in untagged
+            )
+            for id_ in sorted(remove, key=depths.__getitem__, reverse=True)
+            for entry in known[id_].entries
+        ),
+        keep=tuple(
+            KeptImage(image=entry, reason=keep[id_])
+            for id_, one in known.items()
+            if id_ in keep
+            for entry in one.entries
+        ),
+        frees_at_least=_least(gone),
+        frees_at_most=sum(max(entry.size, 0) for entry in gone),
+    )
+
+
+def _least(gone: list[ImageSummary]) -> int | None:
+    least = 0
+    for image in gone:
+        if image.shared_size is None or image.descriptor is not None:
+            return None
+        least += max(image.size - image.shared_size, 0)
+    return least
+
+
+def _bounds(images: Iterable[_Image], policy: _Policy) -> dict[str, int]:
+    """For each repository, the date of the last image to keep; of one date all are kept."""
+    if policy.keep_latest is None:
+        return {}
+    dates: dict[str, list[int]] = {}
+    for image in images:
+        if image.created is not None:
+            names = [name for name in image.names if policy.only is None or policy.only([name])]
+            for repository in {_repository(name) for name in names}:
+                dates.setdefault(repository, []).append(image.created)
+    return {
+        repository: sorted(found, reverse=True)[: policy.keep_latest][-1]
+        for repository, found in dates.items()
+    }
+
+
+def _ancestors(ids: Iterable[str], known: Mapping[str, _Image]) -> set[str]:
+    """What these images were built on, at any distance."""
+    found: set[str] = set()
+    for id_ in ids:
+        parent = known[id_].parent
+        while parent in known and parent not in found:
+            found.add(parent)
+            parent = known[parent].parent
+    return found
+
+
+def _depths(known: Mapping[str, _Image]) -> dict[str, int]:
+    """On how many images each was built."""
+    depths: dict[str, int] = {}
+    for id_ in known:
+        line: dict[str, None] = {}
+        here = id_
+        while here in known and here not in depths and here not in line:
+            line[here] = None
+            here = known[here].parent
+        depth = depths.get(here, 0)
+        for one in reversed(line):
+            depth += 1
+            depths[one] = depth
+    return depths
+
+
+def _repository(name: str) -> str:
+    """Registry and path of a name: what docker's REPOSITORY column tells apart."""
+    return Reference.parse(name).canonical_name
+
+
+def _united(names: Iterable[tuple[str, ...]]) -> list[str]:
+    return list(dict.fromkeys(name for some in names for name in some))
+
+
+def _readable(id_: str) -> bool:
+    return re.fullmatch(r"(?:[a-z0-9]+:)?[0-9a-f]+", id_) is not None
+
+
+def _is_name(name: str) -> bool:
+    """Whether docker would read it as a name, and a command line as no option."""
+    reference = Reference.parse(name)
+    return bool(reference.registry) and (reference.tag or reference.digest) is not None
+
+
+# Arguments.
+
+
+def _flag(dangling_only: object) -> bool:
+    if not isinstance(dangling_only, bool):
+        raise TypeError(f"dangling_only= takes True or False, not {type(dangling_only).__name__}")
+    return dangling_only
+
+
+def _count(keep_latest: object) -> int | None:
+    if keep_latest is None:
+        return None
+    if isinstance(keep_latest, bool) or not isinstance(keep_latest, int):
+        raise TypeError(f"keep_latest= takes an int, not {type(keep_latest).__name__}")
+    if keep_latest < 1:
+        raise ValueError(f"keep_latest= must be 1 or more, not {keep_latest}")
+    return keep_latest
+
+
+def _moment(older_than: object, now: object) -> float | None:
+    """Seconds since 1970 before which an image is old enough."""
+    for argument, moment in (("older_than", older_than), ("now", now)):
+        if isinstance(moment, datetime) and moment.utcoffset() is None:
+            raise ValueError(f"{argument}= is a datetime without a time zone; give it one")
+    if now is not None and not isinstance(now, datetime):
+        raise TypeError(f"now= takes an aware datetime, not {type(now).__name__}")
+    if older_than is None:
+        return None
+    if isinstance(older_than, datetime):
+        return older_than.timestamp()
+    if not isinstance(older_than, timedelta):
+        raise TypeError(
+            f"older_than= takes a timedelta or an aware datetime, not {type(older_than).__name__}"
+        )
+    if older_than < timedelta():
+        raise ValueError("older_than= is a negative timedelta; it says how long ago")
+    return (now or datetime.now(UTC)).timestamp() - older_than.total_seconds()
+
+
+def _names_test(argument: str, patterns: object) -> Callable[[Iterable[str]], bool] | None:
+    if patterns is None:
+        return None
+    texts = _texts(argument, patterns)
+    if not texts:
+        raise ValueError(f"{argument}= is empty; leave it out where no name is meant")
+    try:
+        return reference_test(texts)
+    except ValueError as error:
+        raise ValueError(f"{argument}= has a {error}") from None
+
+
+def _labels(labels: object) -> list[tuple[str, str | None]]:
+    if labels is None:
+        return []
+    if isinstance(labels, Mapping):
+        pairs = list(cast("Mapping[object, object]", labels).items())
+        for key, value in pairs:
+            if not isinstance(key, str) or not isinstance(value, str | None):
+                raise TypeError("keep_label= takes a mapping of str to str or None")
+        return cast("list[tuple[str, str | None]]", pairs)
+    parts = (text.partition("=") for text in _texts("keep_label", labels))
+    return [(key, value if equals else None) for key, equals, value in parts]
+
+
+def _texts(argument: str, value: object) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
+        raise TypeError(f"{argument}= takes a str or several, not {type(value).__name__}")
+    found = list(cast("Iterable[object]", texts))
+    for text in found:
+        if not isinstance(text, str):
+            raise TypeError(f"{argument}= takes a str or several, not {type(text).__name__}")
+        if not text:
+            raise ValueError(f"{argument}= holds an empty text")
+    return cast("list[str]", found)
+
+
+def _has_label(labels: Mapping[str, str], wanted: Iterable[tuple[str, str | None]]) -> bool:
+    return any(key in labels and value in (None, labels[key]) for key, value in wanted)
