@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -343,12 +344,39 @@ def test_no_message_repeats_a_password(text: str) -> None:
     assert "hunter2" not in str(explain(NOWHERE, host=text))
 
 
-@pytest.mark.parametrize("text", ["/run/x.sock", "unix:/run/x.sock"])
-def test_a_socket_without_its_scheme_is_read_as_docker_reads_it_and_warned_of(text: str) -> None:
+@pytest.mark.parametrize("text", ["/run/x.sock", "./x.sock", "/run/engine"])
+def test_a_path_without_a_scheme_is_taken_for_a_socket_with_a_hint(text: str) -> None:
     found = resolve_endpoint(NOWHERE, host=text)
+
+    assert (found.kind, found.path, found.host) == ("unix", text, f"unix://{text}")
+    assert f"write 'unix://{text}'" in found.warnings[0]
+
+
+def test_a_path_object_is_refused_with_the_string_to_write() -> None:
+    with pytest.raises(TypeError, match=r"write 'unix:///run/x\.sock'"):
+        resolve_endpoint(NOWHERE, host=Path("/run/x.sock"))  # type: ignore[arg-type]
+
+
+def test_a_socket_without_its_slashes_is_read_as_docker_reads_it_and_warned_of() -> None:
+    found = resolve_endpoint(NOWHERE, host="unix:/run/x.sock")
 
     assert (found.kind, found.port) == ("tcp", 2375)
     assert "write 'unix:///run/x.sock'" in found.warnings[0]
+
+
+@pytest.mark.parametrize("text", ["tcp://me:s3cret@h", "https://me@h", "me:s3cret@h"])
+def test_a_user_who_is_not_sent_is_warned_of(text: str) -> None:
+    (warning,) = resolve_endpoint(NOWHERE, host=text).warnings
+
+    assert "HttpHeaders" in warning
+    assert "s3cret" not in warning
+
+
+@pytest.mark.parametrize("host", ["127.1", "0", "2130706433", "0x7f.0.0.1", "0177.0.0.1", "1.2.3"])
+def test_what_only_the_c_library_takes_for_an_address_is_refused_as_docker_does(host: str) -> None:
+    for text in (f"tcp://{host}", f"{host}:2375", f"https://{host}/x"):
+        with pytest.raises(EndpointError, match="all four numbers"):
+            resolve_endpoint(NOWHERE, host=text)
 
 
 @given(text=st.text())
@@ -672,7 +700,8 @@ def test_an_endpoint_shows_where_it_came_from_and_no_secret(folder: Path) -> Non
     found = resolve_endpoint(env)
 
     assert found.headers == (("X-Auth", "hunter2"),)
-    assert repr(found) == (
+    assert "hunter2" not in repr(found)
+    assert repr(msgspec.structs.replace(found, warnings=())) == (
         "Endpoint(kind='tcp', host='tcp://h:1', source='DOCKER_HOST', hostname='h', port=1,"
         " headers=('X-Auth',))"
     )

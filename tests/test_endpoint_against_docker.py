@@ -148,11 +148,11 @@ DEVIATIONS: dict[str, Deviation] = {
     ),
 }
 
-# docker/cli reads these as sockets since 2026; connect.md has the resolution of 28.2.2.
-NEWER = "newer docker: a path without a scheme is a socket"
+# docker/cli reads these as sockets since 2026, and so do we; the older one as a path of localhost.
+OLDER = "older docker: a path without a scheme is one of localhost"
 VERSION_BOUND: dict[str, Deviation] = {
-    NEWER: lambda text, theirs, mine: (
-        theirs is not None and theirs.host == f"unix://{text}" and text.startswith(("/", "./"))
+    OLDER: lambda text, theirs, mine: (
+        mine is not None and mine.host == f"unix://{text}" and text.startswith(("/", "./"))
     ),
 }
 

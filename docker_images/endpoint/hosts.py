@@ -14,6 +14,7 @@ import ipaddress
 import os
 import posixpath
 import re
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -92,7 +93,9 @@ def check_arguments(host: str | None, context: str | None) -> None:
     """
     for name, value in (("host", host), ("context", context)):
         if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"{name} must be a string or None, not {type(value).__name__}")
+            is_path = name == "host" and isinstance(value, os.PathLike)
+            hint = f"; for a socket write {f'unix://{os.fspath(value)}'!r}" if is_path else ""
+            raise TypeError(f"{name} must be a string or None, not {type(value).__name__}{hint}")
         if value == "":
             raise EndpointError(
                 f"{name}= is empty; leave it out for the engine of the docker command"
@@ -189,6 +192,10 @@ def _host_endpoint(
     text = text.strip(_SPACE) or _default_host(env, platform)
     refuse = _Refusal(source, text)
     scheme, marked, rest = text.partition("://")
+    if not marked and text.startswith(("/", "./")):
+        # As docker/cli reads it since 2026; before, it was tcp://localhost:2375/….
+        hint = f"{source}: {text!r} is taken for a socket; write {f'unix://{text}'!r}"
+        return msgspec.structs.replace(_unix(text, source, platform, refuse), warnings=(hint,))
     if not marked:
         scheme, rest = "tcp", text
     match scheme:
@@ -205,12 +212,12 @@ def _host_endpoint(
             tls = _environment_tls(env, folder, scheme, source)
             # 2375 also with TLS, as docker; https:// is ours, and 2376 its registered port.
             found = _tcp(scheme, rest, 2376 if scheme == "https" else 2375, tls, refuse)
-            if marked or not (".sock" in text or text.startswith(("unix:", "/"))):
+            if marked or not (".sock" in text or text.startswith("unix:")):
                 return found
             path = text.removeprefix("unix:")
             hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "
             hint += f"if a socket is meant, write {_shown(f'unix://{path}')!r}"
-            return msgspec.structs.replace(found, warnings=(hint,))
+            return msgspec.structs.replace(found, warnings=(*found.warnings, hint))
         case "ssh":
             return _ssh(rest, source, refuse)
         case "fd":
@@ -426,6 +433,8 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, refuse: _Refusal) -
         raise refuse(
             "has no possible host name", "write letters, digits and hyphens, or xn--… for others"
         )
+    elif _is_short_ipv4(hostname):
+        raise refuse("has no complete IPv4 address", "write all four numbers, such as 127.0.0.1")
     # Go's client joins with path.Join, which cleans.
     decoded = posixpath.normpath(b"/" + _unescaped(parts.path, refuse).lstrip(b"/"))
     base_path = quote(decoded.rstrip(b"/"))
@@ -439,7 +448,26 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, refuse: _Refusal) -
         port=port,
         base_path=base_path,
         tls=tls,
+        warnings=(_NO_USER.format(refuse.source),) if parts.userinfo else (),
     )
+
+
+_NO_USER = (
+    "{}: user and password of the address are not sent, as by docker; if the engine asks for them,"
+    ' set HttpHeaders in config.json, such as {{"Authorization": "Basic …"}}'
+)
+
+
+def _is_short_ipv4(host: str) -> bool:
+    """Whether the C library, but neither docker nor a name server, knows it: `127.1`, `0`."""
+    try:
+        socket.inet_aton(host)
+        ipaddress.IPv4Address(host)
+    except ipaddress.AddressValueError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _check_ipv6(host: str, refuse: _Refusal) -> None:
