@@ -193,7 +193,8 @@ def plan_cleanup(
     `only_reference`: its names match this pattern, or one of several, as `reference` in
     `list_images`; names that do not match count for nothing else either.
 
-    And nothing goes that these keep: `keep_reference`, names as in `only_reference`, and
+    And nothing goes that these keep: `keep_reference`, names as in `only_reference`, those below
+    `localhost/` also without it, and
     `keep_label`: `"key"`, `"key=value"`, several such, or a mapping such as `{"key": "value"}` with
     None for any value; one label that an image has is enough.
 
@@ -322,7 +323,7 @@ def _depths(known: Mapping[str, _Image]) -> dict[str, int]:
 
 def _repository(name: str) -> str:
     """Registry and path of a name: what docker's REPOSITORY column tells apart."""
-    return Reference.parse(name).canonical_name
+    return Reference.parse(name).repository
 
 
 def _united(names: Iterable[tuple[str, ...]]) -> list[str]:
@@ -385,7 +386,8 @@ def _names_test(argument: str, patterns: object) -> Callable[[Iterable[str]], bo
     if not texts:
         raise ValueError(f"{argument}= is empty; leave it out where no name is meant")
     try:
-        return reference_test(texts)
+        # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
+        return reference_test(texts, podman=argument == "keep_reference")
     except ValueError as error:
         raise ValueError(f"{argument}= has a {error}") from None
 

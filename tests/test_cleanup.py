@@ -129,6 +129,12 @@ def test_a_placeholder_is_no_date(created: int) -> None:
         (an_image("1"), ALL_GO, "NO_NAME"),
         (an_image("1", "web:1"), {"only_reference": "db"}, "OTHER_NAME"),
         (an_image("1", "web:1"), ALL_GO | {"keep_reference": ["db", "web"]}, "REFERENCE"),
+        (
+            an_image("1", "localhost/web:1"),
+            {"older_than": DAY, "keep_reference": "web"},
+            "REFERENCE",
+        ),
+        (an_image("1", "localhost/web:1"), {"only_reference": "web"}, "OTHER_NAME"),
         (an_image("1", "--force"), {"older_than": DAY}, "NAME_UNREADABLE"),
         (an_image("1", "web:1\n--force"), {"older_than": DAY}, "NAME_UNREADABLE"),
         (an_image("1 --force"), {"dangling_only": True}, "NAME_UNREADABLE"),

@@ -104,7 +104,7 @@ def test_doctor_prints_what_the_page_shows(monkeypatch: pytest.MonkeyPatch, home
 def test_every_option_is_on_the_page() -> None:
     page = PAGE.read_text()
     helps = [run("--help").stdout, run("check", "--help").stdout, run("doctor", "--help").stdout]
-    helps.append(run("diff", "--help").stdout)
+    helps += [run("diff", "--help").stdout, run("plan", "--help").stdout]
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "".join(helps)))
 
     assert {option for option in options if option not in page} <= {"--help", "--version"}

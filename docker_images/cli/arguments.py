@@ -41,6 +41,7 @@ COMMANDS = {
     "list": Command("list the images; so does the command without a subcommand"),
     "watch": Command("print each change as it happens, until it is ended"),
     "diff": Command("say what changed since a list was kept", failed=2),
+    "plan": Command("say which images may go, and why; removes nothing"),
     "check": Command("compare the list with thresholds, for monitoring", failed=3, misused=3),
     "doctor": Command("say which engine is asked and why, and what is found there"),
     "completion": Command("print what bash, zsh or fish reads to complete the command line"),

@@ -36,7 +36,8 @@ def shown(text: str) -> str:
 
 _KEYWORD = re.compile(
     r"(?<![\w/.:-])(host|context|timeout|label|exclude_label|reference|before|since|until|"
-    r"shared_size|manifests)=(True\b)?(?=[\s'),;:]|$)"
+    r"shared_size|manifests|keep_latest|older_than|dangling_only|only_reference|keep_reference|"
+    r"keep_label)=(True\b)?(?=[\s'),;:]|$)"
 )
 
 

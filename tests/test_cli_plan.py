@@ -1,0 +1,93 @@
+"""`docker-images plan`: which images may go, and why."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import run
+
+from docker_images.testing import FakeEngine, image
+
+DAY = 86_400
+NOW = int(time.time())
+ENGINES = ["docker 20.10", "docker 26.1 containerd", "docker 28.5", "podman 5.4"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[FakeEngine]:
+    images = [
+        image("ghcr.io/shop/web:1", created=NOW - 30 * DAY, size=10),
+        image("ghcr.io/shop/web:2", created=NOW - 20 * DAY, size=20, containers=1),
+        image("ghcr.io/shop/web:3", created=NOW - 10 * DAY, size=30, labels={"keep": "yes"}),
+        image("ghcr.io/shop/web:4", "ghcr.io/shop/web:stable", created=NOW - 5 * DAY, size=40),
+        image("ghcr.io/shop/web:5", created=NOW - 2 * DAY, size=50),
+    ]
+    with FakeEngine(images, request.param) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [
+        ("--keep-latest 1", "1 3 4 stable"),
+        ("--keep-latest 1 --keep-label keep", "1 4 stable"),
+        ("--keep-latest 1 --keep-reference ghcr.io/*/*:stable", "1 3 4"),
+        ("--older-than 7d", "1 3"),
+        (f"--older-than {NOW - 7 * DAY}", "1 3"),
+        ("--only-reference ghcr.io/shop/web:[15] --older-than 1d", "1 5"),
+        ("--dangling-only", ""),
+    ],
+)
+def test_names_are_what_docker_takes(engine: FakeEngine, policy: str, names: str) -> None:
+    done = run("plan", "-H", engine.host, *policy.split(), "--names")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(done.stdout.split()) == {f"ghcr.io/shop/web:{tag}" for tag in names.split()}
+
+
+def test_people_see_every_image_and_why(engine: FakeEngine) -> None:
+    done = run("plan", "-H", engine.host, "--older-than", "7d", "--keep-label", "keep")
+    lines = [line.split(None, 3) for line in done.stdout.splitlines()]
+    assert lines[0][0] == "IMAGE"
+    told = {line[0].rpartition(":")[2]: (line[2], line[3]) for line in lines[1:-1]}
+    assert told["1"] == ("remove", "it is old enough".ljust(len(told["1"][1]) - 3) + "10B")
+    assert [told[tag][0] for tag in ("2", "3", "4", "5")] == ["keep"] * 4
+    assert lines[-1][0] == "frees"
+
+
+def test_programs_get_one_object(engine: FakeEngine) -> None:
+    done = run("plan", "-H", engine.host, "--keep-latest", "2", "--json")
+    plan = json.loads(done.stdout)
+    assert {one["reason"] for one in plan["remove"]} == {"superseded"}
+    assert {one["reason"] for one in plan["keep"]} == {"in-use", "latest"}
+    assert plan["frees_at_most"] == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "nothing says which images may go; give --keep-latest"),
+        (["--keep-label", "a"], "nothing says which images may go"),
+        (["--keep-latest", "0"], "--keep-latest must be 1 or more"),
+        (["--older-than", "soon"], "--older-than"),
+        (["--only-reference", "["], "--only-reference has a bad pattern"),
+        (["--dangling-only", "--names", "--json"], "not allowed with"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused_before_anybody_is_asked(
+    arguments: list[str], text: str
+) -> None:
+    done = run("plan", "-H", "unix:///nowhere.sock", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert text in done.stderr
+
+
+def test_without_an_engine_nothing_is_planned() -> None:
+    done = run("plan", "-H", "unix:///nowhere.sock", "--dangling-only", "--names")
+    assert (done.returncode, done.stdout) == (1, "")
