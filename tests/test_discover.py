@@ -64,6 +64,9 @@ def lines_about(home: Path, lines: list[str]) -> list[str]:
         (".lima/mine/sock/docker.sock", "Lima"),
         ("run/podman/podman.sock", "Podman rootless"),
         ("tmp/podman/podman-machine-default-api.sock", "Podman machine"),
+        ("tmp/podman/mine-api.sock", "Podman machine"),
+        (".local/share/containers/podman/machine/podman.sock", "Podman machine"),
+        (".local/share/containers/podman/machine/mine/podman.sock", "Podman machine"),
     ],
 )
 def test_a_socket_is_suggested_with_its_product_and_without_a_connection(
@@ -93,7 +96,7 @@ def test_the_places_outside_home_are_known(home: Path, product: str, path: str) 
 
 
 def test_windows_pipes_are_not_looked_at_because_that_would_connect(home: Path) -> None:
-    assert known_sockets({"USERPROFILE": str(home)}, "win32") == ()
+    assert list(known_sockets({"USERPROFILE": str(home)}, "win32")) == []
 
 
 def test_a_context_is_suggested_before_and_instead_of_its_socket(
@@ -125,6 +128,7 @@ def test_only_sockets_that_are_there_are_suggested(home: Path, env: dict[str, st
     (home / ".rd/docker.sock").write_text("a file")
     store_context(home, "gone", f"unix://{home}/gone.sock")
     store_context(home, "broken", "no address")
+    store_context(home, "windows", "npipe:////./pipe/docker_engine")
 
     assert lines_about(home, suggestions(env)) == []
 

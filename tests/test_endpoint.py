@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import docker_images.endpoint.hosts
 from docker_images import DockerClient
 from docker_images.address import TLS
-from docker_images.endpoint.hosts import check_arguments, explain, resolve_endpoint
+from docker_images.endpoint.hosts import check_arguments, considered, resolve_endpoint
 from docker_images.errors import EndpointError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets and lengths of Linux")
@@ -138,18 +138,18 @@ def test_the_first_that_names_an_engine_wins(
     found = resolve_endpoint(env, **arguments)
 
     assert (found.host, found.source) == (host, source.format(folder=folder))
-    (winner,) = (row.source for row in explain(env, **arguments) if row.won)
+    (winner,) = (row.source for row in considered(env, **arguments) if row.won)
     assert found.source.endswith(winner) or (winner, source) == ("context=", "context 'arg'")
 
 
-def test_explain_tells_who_won_and_who_was_passed_over_without_passwords(folder: Path) -> None:
+def test_considered_tells_who_won_and_who_was_passed_over_without_passwords(folder: Path) -> None:
     env = {
         "DOCKER_CONFIG": str(folder),
         "DOCKER_HOST": "tcp://me:secret@h:1",
         "DOCKER_CONTEXT": "env",
     }
 
-    assert [tuple(row) for row in explain(env)] == [
+    assert [tuple(row) for row in considered(env)] == [
         ("host=", None, False),
         ("context=", None, False),
         ("DOCKER_HOST", "tcp://***@h:1", True),
@@ -157,8 +157,8 @@ def test_explain_tells_who_won_and_who_was_passed_over_without_passwords(folder:
         (f"currentContext of {folder}/config.json", "cur", False),
         ("default", "unix:///var/run/docker.sock", False),
     ]
-    assert [row.source for row in explain(env, context="arg") if row.won] == ["context="]
-    assert [row.source for row in explain(env, host="unix:///x") if row.won] == ["host="]
+    assert [row.source for row in considered(env, context="arg") if row.won] == ["context="]
+    assert [row.source for row in considered(env, host="unix:///x") if row.won] == ["host="]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_explain_tells_who_won_and_who_was_passed_over_without_passwords(folder:
     ],
 )
 def test_arguments_that_contradict_are_refused(arguments: dict[str, str], fact: str) -> None:
-    for function in (resolve_endpoint, explain):
+    for function in (resolve_endpoint, considered):
         with pytest.raises(EndpointError, match=fact):
             function({}, **arguments)
 
@@ -187,7 +187,7 @@ def test_without_an_environment_that_of_the_process_is_used(
     monkeypatch.setenv("DOCKER_HOST", "unix:///of/the/process")
 
     assert resolve_endpoint().host == "unix:///of/the/process"
-    assert [row.value for row in explain() if row.won] == ["unix:///of/the/process"]
+    assert [row.value for row in considered() if row.won] == ["unix:///of/the/process"]
 
 
 # ── Host strings ────────────────────────────────────────────────────────────────────────────────
@@ -341,7 +341,7 @@ def test_no_message_repeats_a_password(text: str) -> None:
         resolve_endpoint(NOWHERE, host=text)
 
     assert "hunter2" not in str(caught.value)
-    assert "hunter2" not in str(explain(NOWHERE, host=text))
+    assert "hunter2" not in str(considered(NOWHERE, host=text))
 
 
 @pytest.mark.parametrize("text", ["/run/x.sock", "./x.sock", "/run/engine"])

@@ -23,7 +23,7 @@ from urllib.parse import unquote
 import pytest
 
 from docker_images.address import Endpoint
-from docker_images.endpoint.hosts import explain, resolve_endpoint
+from docker_images.endpoint.hosts import considered, resolve_endpoint
 from docker_images.errors import EndpointError
 
 
@@ -227,7 +227,7 @@ def explanation(text: str, theirs: Told | None, mine: Endpoint | None) -> str | 
     return next((name for name, holds in known.items() if holds(text, theirs, mine)), None)
 
 
-def test_host_strings_are_read_as_by_docker_but_for_named_deviations(tmp_path: Path) -> None:
+def test_host_strings_are_read_as_by_docker_except_for_named_deviations(tmp_path: Path) -> None:
     agreed, named, unexplained = 0, set[str](), []
     for text in dict.fromkeys([*TABLE, *generated_hosts(400)]):
         env = {"HOME": str(tmp_path), "DOCKER_HOST": text}
@@ -297,7 +297,7 @@ def test_the_order_is_that_of_docker(tmp_path: Path) -> None:
 
             case = (text, host, context, given)
             assert (theirs and (theirs.context, theirs.host)) == chosen(mine), case
-            assert len([row for row in explain(env, **given) if row.won]) == 1, case
+            assert len([row for row in considered(env, **given) if row.won]) == 1, case
 
 
 CONFIGS = [

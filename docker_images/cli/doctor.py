@@ -20,7 +20,7 @@ from docker_images.cli.ask import logged_by
 from docker_images.cli.words import as_options
 from docker_images.client import DockerClient
 from docker_images.endpoint.discover import suggestions
-from docker_images.endpoint.hosts import explain
+from docker_images.endpoint.hosts import considered
 from docker_images.engine.engine import Engine
 from docker_images.engine.versions import NEWEST, OLDEST, ApiVersion, pin_in
 from docker_images.errors import (
@@ -90,7 +90,7 @@ async def examine(
     endpoint: Endpoint | None = None
     found = False
     try:
-        for source, value, won in explain(env, host, context):
+        for source, value, won in considered(env, host, context):
             name, _, place = source.partition(" of ")
             place = f" in {place}" if place else ""
             if won:

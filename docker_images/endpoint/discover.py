@@ -10,21 +10,13 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from docker_images.address import Endpoint
 from docker_images.endpoint.config import config_folder, home_folder, stored_context_names
 from docker_images.endpoint.hosts import context_endpoint
 from docker_images.errors import EndpointError
 
-__all__ = ["KnownSocket", "known_sockets", "socket_group", "suggestions"]
-
-
-class KnownSocket(NamedTuple):
-    """A place where a product keeps its socket, whether it is there or not."""
-
-    product: str
-    path: Path
+__all__ = ["known_sockets", "socket_group", "suggestions"]
 
 
 def suggestions(env: Mapping[str, str] | None = None, tried: Endpoint | None = None) -> list[str]:
@@ -37,7 +29,7 @@ def suggestions(env: Mapping[str, str] | None = None, tried: Endpoint | None = N
     seen = {_same(tried)} if tried else set[object]()
     lines: list[str] = []
     for name, endpoint in _contexts(env):
-        if _same(endpoint) not in seen and (endpoint.kind != "unix" or _is_ours(endpoint.path)):
+        if _same(endpoint) not in seen and _may_answer(endpoint):
             seen.add(_same(endpoint))
             lines.append(f"context={name!r}  (or: docker context use {name})")
     for product, path in known_sockets(env, sys.platform):
@@ -46,11 +38,6 @@ def suggestions(env: Mapping[str, str] | None = None, tried: Endpoint | None = N
             seen.add(key)
             lines.append(f"host={f'unix://{path}'!r}  ({product})")
     return lines
-
-
-def known_sockets(env: Mapping[str, str], platform: str) -> tuple[KnownSocket, ...]:
-    """Every place to look at. Folders of profiles are listed; nothing else is touched."""
-    return tuple(KnownSocket(product, Path(path)) for product, path in _known(env, platform))
 
 
 def socket_group(path: str) -> str | None:
@@ -66,7 +53,11 @@ def socket_group(path: str) -> str | None:
         return str(number)
 
 
-def _known(env: Mapping[str, str], platform: str) -> Iterator[tuple[str, Path]]:
+def known_sockets(env: Mapping[str, str], platform: str) -> Iterator[tuple[str, Path]]:
+    """Every place where a product keeps its socket, there or not, as (product, path).
+
+    Folders of profiles are listed; nothing else is touched.
+    """
     if platform == "win32":
         return  # named pipes: to look at one is to connect to it
     home = home_folder(env, platform)
@@ -91,7 +82,13 @@ def _known(env: Mapping[str, str], platform: str) -> Iterator[tuple[str, Path]]:
     yield "Podman", Path("/run/podman/podman.sock")
     yield "Podman rootless", runtime / "podman/podman.sock"
     temporary = Path(env.get("TMPDIR") or "/tmp")  # noqa: S108 - where podman machine puts it
-    yield "Podman machine", temporary / "podman/podman-machine-default-api.sock"
+    machines = Path(env.get("XDG_DATA_HOME") or home / ".local/share") / "containers/podman/machine"
+    for folder, pattern in (
+        (temporary / "podman", "*-api.sock"),
+        (machines, "podman.sock"),
+        (machines, "*/podman.sock"),
+    ):
+        yield from (("Podman machine", path) for path in _below(folder, pattern))
 
 
 def _below(folder: Path, pattern: str) -> list[Path]:
@@ -113,6 +110,12 @@ def _contexts(env: Mapping[str, str]) -> Iterator[tuple[str, Endpoint]]:
 def _same(endpoint: Endpoint) -> object:
     """What two endpoints of one engine share: the socket itself, or the whole address."""
     return _real(endpoint.path) if endpoint.kind == "unix" else endpoint.host
+
+
+def _may_answer(endpoint: Endpoint) -> bool:
+    if endpoint.kind == "npipe":
+        return sys.platform == "win32"
+    return endpoint.kind != "unix" or _is_ours(endpoint.path)
 
 
 def _real(path: str) -> str:

@@ -32,15 +32,15 @@ __all__ = [
     "Considered",
     "check_arguments",
     "check_host",
+    "considered",
     "context_endpoint",
-    "explain",
     "npipe_refusal",
     "resolve_endpoint",
 ]
 
 
 class Considered(NamedTuple):
-    """One place that may name the engine, as `explain` reports it."""
+    """One place that may name the engine, as `considered` reports it."""
 
     source: str
     """`"host="`, `"context="`, `"DOCKER_HOST"`, `"DOCKER_CONTEXT"`, `"currentContext of …"` or
@@ -67,7 +67,7 @@ def resolve_endpoint(
     return _resolve(os.environ if env is None else env, host, context, sys.platform)
 
 
-def explain(
+def considered(
     env: Mapping[str, str] | None = None, host: str | None = None, context: str | None = None
 ) -> tuple[Considered, ...]:
     """Report every place that may name the engine, in order, and the one that won.
@@ -234,7 +234,7 @@ def _host_endpoint(
 def context_endpoint(folder: Path, name: str, source: str, platform: str) -> Endpoint:
     """The endpoint of a stored context: moby client/client.go ParseHostURL@b985e23.
 
-    The environment has no say in it, and nothing is trimmed or defaulted but the port, which is
+    The environment has no say in it, and nothing is trimmed or defaulted except the port, which is
     that of the scheme that HTTP would use.
 
     Raises `EndpointError` where there is no such context or it names no engine.
