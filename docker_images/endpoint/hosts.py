@@ -29,6 +29,8 @@ from docker_images.endpoint.proxy import proxy_for
 from docker_images.errors import EndpointError
 
 __all__ = [
+    "SSH_HOST",
+    "SSH_USER",
     "Considered",
     "check_arguments",
     "check_host",
@@ -319,8 +321,9 @@ _ZONE = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 # No first character that ssh could take for an option, nothing that a shell or a `%` token of
 # ssh_config could take for more than a name.
-_SSH_USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
-_SSH_HOST = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+SSH_USER = r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*"
+_SSH_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+SSH_HOST = rf"{_SSH_NAME}|[0-9A-Fa-f:.]+(?:%{_ZONE})?"
 
 
 class _Refusal(NamedTuple):
@@ -488,7 +491,7 @@ def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
     if parts.more:
         raise refuse("holds a query or a fragment", "write ssh://user@host:port/path/to.sock")
     user, path = _decoded(user, refuse), _decoded(parts.path, refuse)
-    if user and not re.fullmatch(_SSH_USER, user):
+    if user and not re.fullmatch(SSH_USER, user):
         raise refuse(
             "has an unsafe user", "use letters, digits and _.@+- or set User in ~/.ssh/config"
         )
@@ -498,7 +501,7 @@ def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
         if zone and not re.fullmatch(_ZONE, zone):
             raise refuse("has an unsafe IPv6 zone", "name the network interface, such as %25eth0")
         host = f"{host}%{zone}" if zone else host
-    elif zone or not re.fullmatch(_SSH_HOST, host):
+    elif zone or not re.fullmatch(_SSH_NAME, host):
         raise refuse(
             "has an unsafe host or none", "use letters, digits and _.- or a Host of ~/.ssh/config"
         )

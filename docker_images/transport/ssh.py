@@ -24,6 +24,7 @@ from threading import Lock, Thread
 import anyio
 
 from docker_images.address import Endpoint
+from docker_images.endpoint.hosts import SSH_HOST, SSH_USER
 from docker_images.errors import EndpointError
 from docker_images.text import printable
 from docker_images.transport.deadline import stage, time_limit
@@ -36,8 +37,8 @@ __all__ = ["SSHStream", "by_hand", "login_words", "open_ssh", "ssh_argv"]
 
 # Checked again where they become arguments, although the resolution of endpoints refuses the same:
 # ssh puts both into the ProxyCommand of the user's configuration, which a shell runs.
-_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]*")
-_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
+_USER = re.compile(SSH_USER)
+_HOST = re.compile(SSH_HOST)
 
 _CONNECT_TIMEOUT = 30  # seconds, docker/cli cli/connhelper/connhelper.go@28f7560
 _ALIVE_INTERVAL = 20  # seconds; ssh gives up when three questions in a row are not answered
