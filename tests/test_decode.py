@@ -195,7 +195,7 @@ JUNK = st.recursive(
 )
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=12) | st.sampled_from(["<none>:<none>", "image", "sha256:" + "a" * 64]),
-    int: st.integers(-(2**63), 2**64 - 1) | st.sampled_from([-1, 0, -62135596800, -62167219200]),
+    int: st.integers(-(2**63), 2**63 - 1) | st.sampled_from([-1, 0, -62135596800, -62167219200]),
     bool: st.booleans(),
 }
 
