@@ -706,7 +706,7 @@ class TestClient:
         (pid,) = pids(started)
         assert not exists(pid)
 
-    async def test_starts_an_ssh_for_each_of_the_calls_made_at_once(
+    async def test_ends_every_ssh_that_calls_at_once_have_started(
         self, far: Endpoint, ssh_on_path: Callable[..., Path]
     ) -> None:
         started = ssh_on_path()
@@ -715,7 +715,8 @@ class TestClient:
             async with anyio.create_task_group() as tasks:
                 for _ in range(4):
                     tasks.start_soon(client.list_images)
-        assert len(pids(started)) == 4
+        # A call that is answered before the next one looks leaves its connection to that one.
+        assert 1 <= len(pids(started)) <= 4
         assert not any(exists(pid) for pid in pids(started))
 
     @pytest.mark.slow
