@@ -40,7 +40,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[FakeEngine]:
         ("--keep-latest 1 --keep-label keep", "1 4 stable"),
         ("--keep-latest 1 --keep-reference ghcr.io/*/*:stable", "1 3 4"),
         ("--older-than 7d", "1 3"),
-        (f"--older-than {NOW - 7 * DAY}", "1 3"),
+        pytest.param(f"--older-than {NOW - 7 * DAY}", "1 3", id="older than a moment"),
         ("--only-reference ghcr.io/shop/web:[15] --older-than 1d", "1 5"),
         ("--dangling-only", ""),
     ],
