@@ -363,5 +363,6 @@ def _seconds(timeout: float | EllipsisType | None, argument: str = "timeout") ->
     except OverflowError:
         seconds = inf
     if not (isfinite(seconds) and seconds > 0):
-        raise ValueError(f"{argument} must be positive and finite, not {timeout}; None: no limit")
+        without = "; None: no limit" if argument.endswith("timeout") else ""
+        raise ValueError(f"{argument} must be positive and finite, not {timeout}{without}")
     return seconds

@@ -134,7 +134,7 @@ async def test_entering_raises_what_a_list_raises(anyio_backend: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"resync_interval": 0}, "resync_interval must be positive"),
+        ({"resync_interval": 0}, r"resync_interval must be positive and finite, not 0(\.0)?$"),
         ({"poll_interval": None}, "poll_interval must be a number of seconds"),
         ({"timeout": -1}, "timeout must be positive"),
         ({"reference": ""}, "empty"),
