@@ -79,7 +79,7 @@ good_image = st.fixed_dictionaries(
     {"Id": text},
     optional={
         "Created": st.integers(0, 3),
-        "Size": st.integers(0, 2**63),
+        "Size": st.integers(0, 2**63 - 1),
         "Labels": st.none() | st.dictionaries(text, text, max_size=2),
         "Unknown": st.lists(st.fixed_dictionaries({"Id": text}), max_size=3),
     },
