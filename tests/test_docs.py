@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
 def blocks(language: str, page: str = README) -> list[str]:
@@ -127,6 +127,24 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_every_decision_is_in_the_list_of_decisions() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = re.findall(
+        r"^\d+\. \[(.+)\]\((.+)\)$", (folder / "index.md").read_text(), re.MULTILINE
+    )
+    assert [name for _, name in listed] == sorted(page.name for page in folder.glob("0*.md"))
+    for place, (title, name) in enumerate(listed, 1):
+        assert (folder / name).read_text().startswith(f"# {place}. {title}\n")
+
+
+def test_who_reports_something_is_asked_for_what_doctor_says() -> None:
+    asked = [*(ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml")]
+    asked.append(ROOT / ".github/pull_request_template.md")
+    assert len(asked) == 3
+    for form in asked:
+        assert "docker-images doctor --json" in form.read_text(), form
 
 
 def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
