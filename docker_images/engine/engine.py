@@ -174,8 +174,10 @@ class Engine:
         response = await self._get(f"/v{self.speaks or NEWEST}{path}", params)
         if response.status_code != 200:
             raise await self._refusal(response)
-        said = await self._drain(response, self._max_response_bytes)
+        said = await self._drain(response, limit := self._max_response_bytes)
         try:
+            if len(said) > limit:
+                raise ValueError(f"it is longer than max_response_bytes={limit}")
             return msgspec.json.decode(said, type=type)
         except (ValueError, RecursionError) as error:
             raise ResponseFormatError(

@@ -5,7 +5,7 @@ asked for and read (`engine`), and what a question means (`query`).
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import anyio
@@ -13,8 +13,18 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from docker_images.engine.engine import Engine
-from docker_images.engine.versions import compares_canonical_names, tells_manifests
-from docker_images.errors import EngineResponseError, UnsupportedByEngineError
+from docker_images.engine.versions import (
+    DESCRIPTORS,
+    ApiVersion,
+    compares_canonical_names,
+    shows_store,
+    tells_manifests,
+)
+from docker_images.errors import (
+    DockerImagesError,
+    EngineResponseError,
+    UnsupportedByEngineError,
+)
 from docker_images.images.models import ImageSummary
 from docker_images.images.normalise import normalise
 from docker_images.images.references import Reference, is_pattern
@@ -51,53 +61,63 @@ async def answer(engine: Engine, query: Query) -> Images:
 
 
 class _Rule(NamedTuple):
-    """When the engine's own filter lets through every image that ours would."""
+    """Where the containerd store's own filter lets through every image that ours would, and why."""
 
-    asks: str
-    narrow: bool
+    narrow: Callable[[ApiVersion], bool] | None
     why: str
 
 
-RULES = (
-    _Rule("all=True", False, "the containerd store has no intermediate images to leave out"),
-    _Rule("dangling=True", True, "the store calls more images dangling than we do"),
-    _Rule("reference: a name[:tag]", True, "its familiar form is compared since Docker 1.13"),
-    _Rule("reference: a pattern", True, "compared with canonical names too, from API 1.55 on"),
-    _Rule("reference: anything else", False, "digests of the list are not in the store"),
-)
-"""What `narrow_filters` decides, and why. From API 1.48 on, on the containerd store only."""
+RULES = {
+    "all": _Rule(None, "what it adds to a filtered list is not known of every version"),
+    "dangling": _Rule(shows_store, "the store calls more images dangling than we do, and no fewer"),
+    "name": _Rule(shows_store, "its familiar form has been compared since Docker 1.13"),
+    "pattern": _Rule(compares_canonical_names, "ours is held against canonical names as well"),
+    "library/": _Rule(None, "docker.io/ is left out before it, which the engine does not know"),
+    "digest": _Rule(None, "the list shows digests that are not in the store"),
+    "other": _Rule(None, "it is no name, and what an engine makes of it is its own"),
+}
+"""What `narrow_filters` decides by. Below API 1.48, and on other stores, all is asked widely."""
 
 
-def narrow_filters(query: Query, *, canonical: bool) -> Filters | None:
+def narrow_filters(query: Query, version: ApiVersion) -> Filters | None:
     """Filters for a list that holds at least the images of the answer; None where none is sure to.
 
-    `canonical`: whether the engine compares patterns with canonical names, too.
+    `version`: what the engine speaks.
     """
+
+    def is_narrow(what: str) -> bool:
+        narrow = RULES[what].narrow
+        return narrow is not None and narrow(version)
+
     narrow: Filters = {}
-    if query.all:
+    if query.all and not is_narrow("all"):
         return None
-    if query.dangling:
+    if query.dangling and is_narrow("dangling"):
         narrow["dangling"] = ["true"]
-    names = [_spelled(text, canonical=canonical) for text in query.references]
-    if names and None not in names:
-        narrow["reference"] = list(dict.fromkeys(name for name in names if name))
+    if query.references and all(is_narrow(_sort_of(text)) for text in query.references):
+        narrow["reference"] = list(dict.fromkeys(map(_spelled, query.references)))
     return {**query.asked, **narrow} if narrow else None
 
 
-def _spelled(text: str, *, canonical: bool) -> str | None:
-    """How the engine must be asked for a name or pattern; None where it would miss some."""
-    if is_pattern(text):
-        return text if canonical and not text.startswith("library/") else None
-    name = Reference.parse(text)
-    if not name.registry or name.digest is not None or name.registry == "localhost":
-        return None
-    return str(name)
+def _sort_of(reference: str) -> str:
+    """What is said of it in `RULES`."""
+    if is_pattern(reference):
+        return "library/" if reference.startswith("library/") else "pattern"
+    name = Reference.parse(reference)
+    if name.digest is not None:
+        return "digest"
+    return "name" if name.registry else "other"
+
+
+def _spelled(reference: str) -> str:
+    """How the engine is asked for a name or pattern."""
+    return reference if is_pattern(reference) else str(Reference.parse(reference))
 
 
 async def _ask_narrowly(engine: Engine, query: Query) -> tuple[Filters, Images | None]:
     """The filters and the images of a narrow list that gives the answer; otherwise None."""
-    canonical = engine.speaks is not None and compares_canonical_names(engine.speaks)
-    filters = narrow_filters(query, canonical=canonical)
+    # A client that knows nothing yet asks as it would ask the oldest engine that can tell.
+    filters = narrow_filters(query, engine.speaks or DESCRIPTORS)
     if filters is None or engine.describes is False or engine.refuses_lookups:
         return {}, None
     images = await engine.list(query.with_filters(**filters))
@@ -116,33 +136,44 @@ class _Names(msgspec.Struct):
     repo_digests: tuple[str, ...] | None = msgspec.field(default=None, name="RepoDigests")
 
 
+_FORBIDDING = (401, 403, 405, 407, 501)
+"""The status with which something before an engine refuses look-ups, and will again."""
+
+
 async def _name(engine: Engine, images: Images) -> bool:
     """Give the images of a narrow list all their names; False where that is not possible."""
     turns = anyio.CapacityLimiter(LOOKUPS_AT_ONCE)
     whole = True
+    failed: DockerImagesError | None = None
 
     async def look_up(image: ImageSummary, scope: anyio.CancelScope) -> None:
-        nonlocal whole
+        nonlocal whole, failed
         async with turns:
             try:
                 found = await engine.get(f"/images/{image.id}/json", type=_Names)
             except EngineResponseError as error:
-                # An image that is gone is not in the whole list either. Anything else is refused
-                # by something before the engine, which lets only lists through.
-                engine.refuses_lookups = error.status != 404
+                # The image may be gone, or never have been one: the whole list knows.
+                engine.refuses_lookups = error.status in _FORBIDDING
                 whole = False
+            except DockerImagesError as error:
+                failed = error
             else:
                 # Of an image in several repositories the list tells one digest: which one, its
                 # names do not say.
                 whole = whole and len(found.repo_digests or ()) < 2
                 force_setattr(image, "repo_tags", found.repo_tags)
                 force_setattr(image, "repo_digests", found.repo_digests)
-        if not whole:
+        if failed or not whole:
             scope.cancel()
 
     async with anyio.create_task_group() as tasks:
         for image in images:
             tasks.start_soon(look_up, image, tasks.cancel_scope)
+    if failed:
+        try:
+            raise failed  # alone: what a task group raises is a group
+        finally:
+            failed = None  # its traceback holds this frame
     normalise(images, shared_size=True)
     return whole
 

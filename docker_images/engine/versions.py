@@ -11,6 +11,7 @@ import msgspec
 from docker_images.errors import EndpointError
 
 __all__ = [
+    "DESCRIPTORS",
     "NEEDS",
     "NEED_CONTAINERD",
     "NEWEST",
