@@ -41,5 +41,5 @@ clean:
 	@had=$$(ls -d .venv 2>/dev/null); $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make virtual environments: install the package python3-venv (Debian, Ubuntu: apt-get install python3-venv)" >&2; [ -n "$$had" ] || rm -rf .venv; exit 1; }
 	@echo "Setting up .venv …"
 	@$(BIN)/python -m pip install --quiet --upgrade pip
-	@$(BIN)/python -m pip install --quiet --editable '.[cli,testing]' --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[cli,metrics,testing]' --group dev
 	@touch $@

@@ -14,7 +14,15 @@ import msgspec
 from docker_images.images.models import ImageSummary
 from docker_images.images.references import Reference, reference_test
 
-__all__ = ["CleanupPlan", "CleanupReason", "KeptImage", "RemovedImage", "plan_cleanup"]
+__all__ = [
+    "CleanupPlan",
+    "CleanupReason",
+    "KeptImage",
+    "RemovedImage",
+    "freed_at_least",
+    "freed_at_most",
+    "plan_cleanup",
+]
 
 LabelsToKeep: TypeAlias = str | Iterable[str] | Mapping[str, str | None]
 
@@ -265,17 +273,25 @@ def _plan(
             for entry in one.entries
         ),
         frees_at_least=_least(gone),
-        frees_at_most=sum(max(entry.size, 0) for entry in gone),
+        frees_at_most=sum(map(freed_at_most, gone)),
     )
 
 
+def freed_at_least(image: ImageSummary) -> int | None:
+    """Bytes that are free once this image goes; None where nobody knows, see `CleanupPlan`."""
+    if image.shared_size is None or image.descriptor is not None:
+        return None
+    return max(image.size - image.shared_size, 0)
+
+
+def freed_at_most(image: ImageSummary) -> int:
+    """Bytes that may be free once this image goes."""
+    return max(image.size, 0)
+
+
 def _least(gone: list[ImageSummary]) -> int | None:
-    least = 0
-    for image in gone:
-        if image.shared_size is None or image.descriptor is not None:
-            return None
-        least += max(image.size - image.shared_size, 0)
-    return least
+    least = [freed_at_least(image) for image in gone]
+    return None if None in least else sum(cast("list[int]", least))
 
 
 def _bounds(images: Iterable[_Image], policy: _Policy) -> dict[str, int]:

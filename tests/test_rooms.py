@@ -79,6 +79,11 @@ def test_imports_run_down_the_floors(module: str) -> None:
             assert there in PURE.get(here, {there}), f"{module} imports {imported}"
 
 
+def test_only_the_command_imports_the_metrics() -> None:
+    importing = {room(module) for module in MODULES if f"{PACKAGE}.metrics" in imports(module)}
+    assert importing <= {"cli"}
+
+
 def test_no_module_imports_itself_by_way_of_others() -> None:
     done: set[str] = set()
 

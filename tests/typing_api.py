@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
 from docker_images import ApiVersion, DockerClient, EngineInfo, ImageSummary, OCIDescriptor
+from docker_images.metrics import ImagesCollector
 
 
 async def right(client: DockerClient) -> None:
@@ -26,6 +27,8 @@ async def right(client: DockerClient) -> None:
     await client.list_images(until=timedelta(days=1), before="x", since="y", timeout=None)
     await client.list_images(until=datetime.now(UTC), filters={"label": ["a"], "dangling": True})
     await client.list_images(until=1.5, all=True, shared_size=True, manifests=True, timeout=5)
+    async with client.watch_images(containers=True) as watch:
+        ImagesCollector({"prod-1": watch}, repositories=20)
 
 
 async def wrong(client: DockerClient, image: ImageSummary) -> None:
@@ -39,5 +42,6 @@ async def wrong(client: DockerClient, image: ImageSummary) -> None:
     await client.list_images(before=["a"])  # type: ignore[arg-type]
     await client.list_images(filters={"label": {"a": 1}})  # type: ignore[dict-item]
     await client.list_images(timeout="5")  # type: ignore[arg-type]
+    ImagesCollector({"prod-1": client})  # type: ignore[dict-item]
     image.size = 1  # type: ignore[misc]
     DockerClient(api_version=1.47)  # type: ignore[arg-type]

@@ -175,6 +175,11 @@ class ImagesWatch:
                 return False
             raise
 
+    @property
+    def closed(self) -> bool:
+        """Whether the watch was left: its list will not change any more."""
+        return self._closed
+
     def __aiter__(self) -> Self:
         return self
 

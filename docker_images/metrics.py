@@ -1,0 +1,311 @@
+"""What watches know, as metrics for Prometheus: a scrape reads memory and asks no engine.
+
+    from prometheus_client import REGISTRY
+    from docker_images.metrics import ImagesCollector
+
+    async with client.watch_images(containers=True) as watch:
+        REGISTRY.register(ImagesCollector({"prod-1": watch}))
+        async for update in watch:
+            ...
+
+Needs prometheus_client: `pip install 'docker-images[metrics]'`. Knows the names of the series and
+what is counted in a list. Refuses to know when there is a new one, and how a scrape comes in.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from docker_images.cleanup import freed_at_least, freed_at_most
+from docker_images.errors import DockerImagesError
+from docker_images.images.models import ImageSummary
+from docker_images.text import printable
+
+__all__ = ["ImagesCollector", "Watched"]
+
+
+class Watched(Protocol):
+    """What is read of a watch; every `ImagesWatch` has it."""
+
+    @property
+    def images(self) -> Sequence[ImageSummary]:
+        """The last list; replaced whole, never changed in place."""
+        ...
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """When it came; None before the first."""
+        ...
+
+    @property
+    def error(self) -> DockerImagesError | None:
+        """Why the engine cannot be asked at present; None when it can."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the watch was left."""
+        ...
+
+    @property
+    def lists(self) -> int:
+        """How many lists came."""
+        ...
+
+    @property
+    def list_seconds(self) -> float:
+        """How long all of them took."""
+        ...
+
+    @property
+    def events(self) -> int:
+        """How many events came."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """How often the stream of events was opened again."""
+        ...
+
+
+class Family(NamedTuple):
+    """The series of one name."""
+
+    name: str
+    kind: Literal["gauge", "counter", "summary"]
+    help: str
+    labels: tuple[str, ...] = ()
+    """Those beside `engine`."""
+
+
+FAMILIES = (
+    Family(
+        "docker_images",
+        "gauge",
+        "Images in the engine's list. Containers are counted when a list is made, not when one "
+        "starts or ends.",
+        ("dangling", "in_use"),
+    ),
+    Family(
+        "docker_images_size_bytes",
+        "gauge",
+        "The sizes of these images, summed; layers that several share count in each.",
+        ("dangling", "in_use"),
+    ),
+    Family(
+        "docker_images_reclaimable_min_bytes",
+        "gauge",
+        "What is free at least once all images that no container uses are removed; absent where "
+        "the engine does not tell what images share.",
+    ),
+    Family(
+        "docker_images_reclaimable_max_bytes",
+        "gauge",
+        "What is free at most once all images are removed of which no use is known.",
+    ),
+    Family(
+        "docker_images_newest_created_timestamp_seconds",
+        "gauge",
+        "When the newest image was made; absent where no image says when.",
+    ),
+    Family(
+        "docker_images_oldest_created_timestamp_seconds",
+        "gauge",
+        "When the oldest image was made; absent where no image says when.",
+    ),
+    Family(
+        "docker_images_repository_images",
+        "gauge",
+        "Images with a name in this repository, in each where there are several.",
+        ("repository",),
+    ),
+    Family(
+        "docker_images_repository_size_bytes",
+        "gauge",
+        "The sizes of the images with a name in this repository, summed.",
+        ("repository",),
+    ),
+    Family("docker_images_up", "gauge", "1 if the engine can be asked, 0 if it cannot."),
+    Family(
+        "docker_images_last_list_timestamp_seconds",
+        "gauge",
+        "When the last list came; absent before the first.",
+    ),
+    Family("docker_images_lists_total", "counter", "Lists that came."),
+    Family("docker_images_events_total", "counter", "Events that came."),
+    Family(
+        "docker_images_reconnects_total",
+        "counter",
+        "How often the stream of events was opened again.",
+    ),
+    Family("docker_images_list_duration_seconds", "summary", "How long the lists took."),
+)
+
+KINDS: dict[
+    str, type[GaugeMetricFamily] | type[CounterMetricFamily] | type[SummaryMetricFamily]
+] = {
+    "gauge": GaugeMetricFamily,
+    "counter": CounterMetricFamily,
+    "summary": SummaryMetricFamily,
+}
+
+OTHER = "other"
+"""The repository that stands for those beyond the limit."""
+
+
+class ImagesCollector(Collector):
+    """Tells prometheus_client what watches know: `registry.register(ImagesCollector(watches))`.
+
+    `watches` are read anew at each scrape, so engines may come and go: the key is the label
+    `engine`. A watch that was left has no series, and an engine that cannot be asked has none of
+    images, only `docker_images_up` 0 and what was counted. Watches with `containers=True` know
+    what is in use, and those with `shared_size=True` what is free at least.
+
+    `repositories` is the number of repositories, the largest first, that have series of their own;
+    all others together are `other`.
+
+    Raises `TypeError` or `ValueError` where `repositories` cannot be right.
+    """
+
+    def __init__(self, watches: Mapping[str, Watched], *, repositories: int = 0) -> None:
+        if isinstance(repositories, bool) or not isinstance(repositories, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"repositories must be an int, not {repositories!r}")
+        if repositories < 0:
+            raise ValueError(f"repositories must be 0 or more, not {repositories}")
+        self._watches = watches
+        self._repositories = repositories
+        self._counted: dict[str, tuple[datetime, _Totals]] = {}  # by the time of the list
+
+    def describe(self) -> Iterator[Metric]:
+        """The names of the series, without any."""
+        yield from self._families().values()
+
+    def collect(self) -> Iterator[Metric]:
+        """The series of all engines. A new list is counted here, once, and not in the event loop:
+        call this in a thread, as prometheus_client's own servers do."""
+        families = self._families()
+        counted: dict[str, tuple[datetime, _Totals]] = {}
+        for name, watch in list(self._watches.items()):
+            if watch.closed:
+                continue
+            engine = str(name).encode("utf-8", "replace").decode()
+            # First the time and then the list: a newer list than the time tells is counted again.
+            at, up = watch.updated_at, watch.error is None and watch.updated_at is not None
+            _add(families, "docker_images_up", engine, int(up))
+            if up and at is not None:
+                known = self._counted.get(name)
+                if known is None or known[0] != at:
+                    known = at, _Totals(watch.images, bool(self._repositories))
+                counted[name] = known
+                known[1].tell(families, engine, self._repositories)
+            if at is not None:
+                seconds = at.timestamp()
+                _add(families, "docker_images_last_list_timestamp_seconds", engine, seconds)
+            _add(families, "docker_images_lists_total", engine, watch.lists)
+            _add(families, "docker_images_events_total", engine, watch.events)
+            _add(families, "docker_images_reconnects_total", engine, watch.reconnects)
+            took = families["docker_images_list_duration_seconds"]
+            took.add_metric([engine], watch.lists, watch.list_seconds)
+        self._counted = counted
+        yield from families.values()
+
+    def _families(self) -> "_Families":
+        return {
+            family.name: KINDS[family.kind](
+                family.name, family.help, labels=("engine", *family.labels)
+            )
+            for family in FAMILIES
+            if self._repositories or "repository" not in family.labels
+        }
+
+
+_Families: TypeAlias = dict[str, Any]  # one of prometheus_client's by each name
+
+
+def _add(families: _Families, name: str, engine: str, value: float, *labels: str) -> None:
+    families[name].add_metric([engine, *labels], value)
+
+
+USED: dict[bool | None, str] = {True: "true", False: "false", None: "unknown"}
+
+# Images counted at a time, in half a millisecond; then the event loop may go on, which waited for
+# up to 5 ms where this thread never paused.
+STEP = 256
+PAUSE = 0.0005
+
+
+class _Totals:
+    """What one list comes to."""
+
+    def __init__(self, images: Iterable[ImageSummary], by_repository: bool) -> None:
+        self.counts = {(dangling, used): 0 for dangling in (False, True) for used in USED}
+        self.sizes = dict(self.counts)
+        self.least: int | None = 0
+        self.most = 0
+        self.newest: int | None = None
+        self.oldest: int | None = None
+        self.repositories: dict[str, tuple[int, int]] = {}
+        for number, image in enumerate(images, 1):
+            self._count(image)
+            if by_repository:
+                self._count_repositories(image)
+            if number % STEP == 0:
+                time.sleep(PAUSE)
+
+    def _count(self, image: ImageSummary) -> None:
+        kind = image.is_dangling, image.in_use
+        self.counts[kind] += 1
+        self.sizes[kind] += image.size
+        if not kind[1]:
+            self.most += freed_at_most(image)
+        if kind[1] is False and self.least is not None:
+            least = freed_at_least(image)
+            self.least = None if least is None else self.least + least
+        if image.created_at is not None:
+            created = image.created
+            self.newest = created if self.newest is None else max(self.newest, created)
+            self.oldest = created if self.oldest is None else min(self.oldest, created)
+
+    def _count_repositories(self, image: ImageSummary) -> None:
+        names = {printable(name.repository, 200) for name in image.references} or {"<none>"}
+        for name in names:
+            count, size = self.repositories.get(name, (0, 0))
+            self.repositories[name] = count + 1, size + image.size
+
+    def tell(self, families: _Families, engine: str, limit: int) -> None:
+        """Add the series of one engine."""
+        for (dangling, used), count in self.counts.items():
+            labels = USED[dangling], USED[used]
+            _add(families, "docker_images", engine, count, *labels)
+            size = self.sizes[dangling, used]
+            _add(families, "docker_images_size_bytes", engine, size, *labels)
+        for name, value in (
+            ("docker_images_reclaimable_min_bytes", self.least),
+            ("docker_images_reclaimable_max_bytes", self.most),
+            ("docker_images_newest_created_timestamp_seconds", self.newest),
+            ("docker_images_oldest_created_timestamp_seconds", self.oldest),
+        ):
+            if value is not None:
+                _add(families, name, engine, value)
+        if limit:
+            self._tell_repositories(families, engine, limit)
+
+    def _tell_repositories(self, families: _Families, engine: str, limit: int) -> None:
+        """The largest, and the rest together, to which one that is called like that belongs."""
+        named = [(size, name) for name, (_, size) in self.repositories.items() if name != OTHER]
+        shown = [name for _, name in sorted(named, key=lambda one: (-one[0], one[1]))[:limit]]
+        rows = {name: self.repositories[name] for name in shown}
+        rest = [row for name, row in self.repositories.items() if name not in rows]
+        rows[OTHER] = sum(count for count, _ in rest), sum(size for _, size in rest)
+        for name, (count, size) in rows.items():
+            _add(families, "docker_images_repository_images", engine, count, name)
+            _add(families, "docker_images_repository_size_bytes", engine, size, name)
