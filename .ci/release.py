@@ -113,7 +113,7 @@ def try_out(built: list[Path], sources: Path, environment: Path) -> None:
     run(*pip, str(wheel))
     run(python, "-W", "error", "-c", "import docker_images; print(docker_images.__version__)")
     run(str(environment / "bin/docker-images"), "--version")
-    run(*pip, "--group", f"{sources / 'pyproject.toml'}:test", f"{wheel}[cli,testing]")
+    run(*pip, "--group", f"{sources / 'pyproject.toml'}:test", f"{wheel}[cli,metrics,testing]")
     # So that nothing but the wheel can be imported.
     shutil.rmtree(sources / "docker_images")
     (sources / "pytest_docker_images.py").unlink()

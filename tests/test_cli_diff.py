@@ -8,6 +8,8 @@ import pytest
 from command import on_a_terminal, run
 from hostile import an_image, holding
 
+from docker_images.testing import FakeEngine, image
+
 ONE, TWO, THREE = (f"sha256:{digit * 64}" for digit in "123")
 
 
@@ -90,6 +92,17 @@ def test_a_kept_list_is_compared_with_the_engine() -> None:
     assert [image["Id"] for image in changes["added"]] == [TWO]
     assert [image["Id"] for image in changes["removed"]] == [ONE]
     assert changes["tag_changes"] == {"a:1": [ONE, TWO]}
+
+
+def test_the_engine_is_asked_for_what_the_options_say_and_the_files_are_no_part_of_it() -> None:
+    held = [image("a:1", created=3000), image("b:1", created=2000), image("c:1", created=1000)]
+    with FakeEngine(held) as engine:
+        Path("kept").write_text(run("-H", engine.host, "--json").stdout)
+        assert run("diff", "kept", "-H", engine.host) == (0, "", "")
+        done = run("diff", "kept", "-H", engine.host, "--before", "b:1", "--json")
+
+    changes = json.loads(done.stdout)
+    assert [name for gone in changes["removed"] for name in gone["RepoTags"]] == ["a:1", "b:1"]
 
 
 def test_no_kept_byte_steers_a_terminal() -> None:

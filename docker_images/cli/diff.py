@@ -27,12 +27,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     parser.epilog = "exit status: 0 where nothing changed, 1 where something did, 2 for trouble"
     parser.add_argument(
-        "before",
+        "kept",  # not "before", which is an option that asks the engine
         metavar="BEFORE.json",
         help="a list that --json or --jsonl printed; - is stdin",
     )
     parser.add_argument(
-        "after", metavar="AFTER.json", nargs="?", help="a later one; without it the engine is asked"
+        "later", metavar="AFTER.json", nargs="?", help="a later one; without it the engine is asked"
     )
     which_engine(parser)
     which_images(parser)
@@ -41,12 +41,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what changed; the exit status is 1 where anything did."""
-    before = _read(options.before)
-    if options.after is None:
+    before = _read(options.kept)
+    if options.later is None:
         manifests = any(image.manifests is not None for image in before)
         after = ask_one(options, wish=("manifests",) if manifests else ())
     else:
-        after = _read(options.after)
+        after = _read(options.later)
     changes = diff_images(before, after)
     if options.json:
         from docker_images.cli.forms import write_value

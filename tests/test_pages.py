@@ -1,0 +1,396 @@
+"""Every page to the letter: programs run, what they print is compared, commands are understood."""
+
+import asyncio
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiodocker
+import docker
+import httpx
+import pytest
+from command import run
+from pages import DOCS, PAGES, ROOT, blocks, printed, programs, rows
+
+import docker_images
+from docker_images import DockerClient, ImageSummary, metrics, sync
+from docker_images.testing import FakeEngine, FakeImage, image
+
+ELSEWHERE = {
+    "README.md": "test_docs.py",
+    "cleanup.md": "test_cleanup.py",
+    "cli.md": "test_cli_docs.py",
+    "connecting.md": "test_engine_transport.py",
+    "metrics.md": "test_metrics.py",
+    "testing.md": "test_testing_docs.py",
+    "watching.md": "test_docs.py",
+}
+"""Pages with tests of their own."""
+FOR_DEVELOPERS = ["adding-an-api-version.md"]
+"""Commands that need an engine that is not there yet; the files that they name are."""
+HERE = ["index.md", "ci.md", "event-loops.md", "fastapi.md", "many-engines.md", "reliability.md"]
+"""Pages that are run from their first block to their last, each with an engine of its own."""
+
+
+def images() -> list[FakeImage]:
+    """What the pages show: one in production, one with a name only, one without any."""
+    hour = time.time() - 3600
+    web = image(
+        "shop/web:2.4.1",
+        "shop/web:latest",
+        id=f"sha256:d51327e533c3{'0' * 52}",
+        size=187_400_123,
+        created=hour,
+        labels={"stage": "prod"},
+    )
+    return [
+        web,
+        image("alpine:3.20", created=hour - 60),
+        image(created=hour - 120, labels={"stage": "test"}),
+    ]
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with FakeEngine(images()) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        yield engine.host
+
+
+def test_every_page_with_something_to_run_is_run_somewhere() -> None:
+    for page in PAGES:
+        languages = {block.language for block in blocks(page)} & {"python", "console"}
+        if languages and page.name not in ("tutorial.md", *FOR_DEVELOPERS, *HERE):
+            test = ROOT / "tests" / ELSEWHERE[page.name]
+            assert page.name.removesuffix(".md") in test.read_text(), page
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_the_programs_of_a_page_run_and_print_what_it_shows(name: str, host: str) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for program, shown in programs(DOCS / name):
+        out = printed(program, name, names, host)
+        assert shown is None or out == shown
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_the_commands_of_a_page_print_what_it_shows(name: str, host: str) -> None:
+    for block in blocks(DOCS / name):
+        if block.language == "console":
+            first, _, shown = block.text.partition("\n")
+            out = run(*shlex.split(first.removeprefix("$ docker-images"))).stdout
+            clock = r"(?<=newest=)\d+|(?<=oldest=)\d+|\d+(?= years ago)"
+            assert re.sub(clock, "N", out) == re.sub(clock, "N", shown)
+
+
+def commands(script: str) -> Iterator[list[str]]:
+    """Each `docker-images …` of a script, without what it is piped to."""
+    for line in re.findall(r"docker-images .*", script):
+        words = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+        words.whitespace_split = True
+        yield list(itertools.takewhile(lambda word: word not in ("|", "&&", ";", ">"), words))
+
+
+COMMANDS = [
+    pytest.param(words, id=f"{page.stem}: {' '.join(words)}")
+    for page in PAGES
+    for block in blocks(page)
+    if block.language in ("sh", "yaml")
+    for words in commands(block.text)
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_in_a_script_is_understood(words: list[str], host: str) -> None:
+    Path("before.json").write_text(run("--json").stdout)
+    done = run(*(word.replace("$TAG", "2.4.1") for word in words[1:]))
+    assert done.returncode in (0, 1), done.stderr
+
+
+# ── The pages about moving here, and about others ───────────────────────────────────────────────
+
+MOVING = DOCS / "moving.md"
+
+
+def moves(name: str) -> list[Any]:
+    return [
+        pytest.param(*(re.findall("`([^`]+)`", cell)[0] for cell in row), id=row[1])
+        for row in rows(MOVING, name)
+    ]
+
+
+async def ours(expression: str, host: str) -> Any:
+    names: dict[str, Any] = {"timedelta": timedelta}
+    async with DockerClient(host) as client:
+        names |= {"client": client, "images": await client.list_images()}
+        exec(f"async def value():\n    return {expression}", names)
+        return alike(await names["value"]())
+
+
+def alike(value: Any) -> Any:
+    """The same for a list of images of any of the libraries."""
+    if isinstance(value, list) and value:
+        if isinstance(value[0], ImageSummary):
+            return sorted(one.id for one in value)
+        if isinstance(value[0], dict):
+            return sorted(one["Id"] for one in value)
+        if hasattr(value[0], "attrs"):
+            return sorted(one.id for one in value)
+    return value
+
+
+def is_answer(value: Any) -> bool:
+    return isinstance(value, docker_images.EngineInfo)
+
+
+@pytest.mark.parametrize(("theirs", "here"), moves("docker-py"))
+def test_a_call_of_docker_py_has_its_call_here(theirs: str, here: str, host: str) -> None:
+    client = docker.DockerClient(base_url=host)
+    try:
+        expected = alike(eval(theirs, {"client": client}))
+    finally:
+        client.close()
+    found = asyncio.run(ours(here, host))
+    assert found == expected or (is_answer(found) and expected is True)
+
+
+@pytest.mark.parametrize(("theirs", "here"), moves("aiodocker"))
+def test_a_call_of_aiodocker_has_its_call_here(theirs: str, here: str, host: str) -> None:
+    async def both() -> tuple[Any, Any]:
+        names: dict[str, Any] = {}
+        exec(f"async def value(docker):\n    return {theirs}", names)
+        async with aiodocker.Docker(url=host) as other:
+            return alike(await names["value"](other)), await ours(here, host)
+
+    expected, found = asyncio.run(both())
+    assert found == expected
+
+
+@pytest.mark.parametrize(("theirs", "here"), moves("podman-py"))
+def test_a_call_that_stands_for_podman_pys_runs(theirs: str, here: str) -> None:
+    held = [image("localhost/shop/web:1", labels={"stage": "prod"}), image()]
+    with FakeEngine(held, "podman 5.8") as engine:
+        assert asyncio.run(ours(here, engine.host)) not in (None, [])
+
+
+@pytest.mark.parametrize(("theirs", "here"), moves("command"))
+def test_a_call_says_what_the_docker_command_prints(theirs: str, here: str, host: str) -> None:
+    found = asyncio.run(ours(here, host))
+    assert found
+    try:
+        done = subprocess.run(shlex.split(theirs), capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        pytest.skip("the docker command is not installed")
+    assert set(done.stdout.splitlines()) == set(found)
+
+
+def test_what_others_ask_is_counted() -> None:
+    async def with_aiodocker(host: str) -> list[int]:
+        counts = []
+        async with aiodocker.Docker(url=host) as client:
+            for _ in range(2):
+                await client.images.list()
+                counts.append(len(engine.requests))
+        return counts
+
+    async def with_ours(host: str) -> list[int]:
+        counts = []
+        async with DockerClient(host) as client:
+            for _ in range(2):
+                await client.list_images()
+                counts.append(len(engine.requests))
+        return counts
+
+    def with_docker_py(host: str, listing: str) -> list[int]:
+        counts = []
+        client = docker.DockerClient(base_url=host)
+        for _ in range(2):
+            eval(listing, {"client": client})
+            counts.append(len(engine.requests))
+        client.close()
+        return counts
+
+    told = {
+        re.findall("`(.+)`", row[0])[0]: row[1:] for row in rows(DOCS / "compared.md", "requests")
+    }
+    for listing, cells in told.items():
+        with FakeEngine(images(), "docker 29.7") as engine:
+            if listing.startswith("docker.images"):
+                first, both = asyncio.run(with_aiodocker(engine.host))
+            elif listing == "client.list_images()":
+                first, both = asyncio.run(with_ours(engine.host))
+            else:
+                first, both = with_docker_py(engine.host, listing)
+        assert cells == [str(first), str(both - first)], listing
+
+
+def test_the_files_that_a_page_for_developers_names_are_there() -> None:
+    text = (DOCS / FOR_DEVELOPERS[0]).read_text()
+    names = re.findall(r"`((?:tests|docker_images|docs)/[\w./-]+)`", text)
+    assert len(names) > 10
+    assert [name for name in names if not (ROOT / name).exists()] == []
+    for test in re.findall(r"`(test_\w+)`", text):
+        assert any(f"def {test}(" in file.read_text() for file in (ROOT / "tests").glob("*.py"))
+
+
+# ── FastAPI ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_applications_answer_what_the_page_shows() -> None:
+    names: dict[str, Any] = {}
+    page = DOCS / "fastapi.md"
+    for program, _ in programs(page):
+        exec(compile(program, "fastapi.md", "exec"), names)
+    (shown,) = (block.text for block in blocks(page) if block.language == "json")
+
+    async def ask(app: Any, path: str) -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get(path)
+
+    async def main(engine: FakeEngine) -> None:
+        async with names["lifespan"](names["app"]):
+            answer = await ask(names["app"], "/images?stage=prod")
+            assert (answer.status_code, answer.json()) == (
+                200,
+                httpx.Response(200, text=shown).json(),
+            )
+            async with names["watching"](names["watched"]):
+                before = (await ask(names["watched"], "/images")).json()
+                assert len(before["images"]) == 3
+                engine.images.add(image("db:1"))
+                while (now := (await ask(names["watched"], "/images")).json()) == before:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                assert len(now["images"]) == 4
+            engine.stop()
+            answer = await ask(names["app"], "/images")
+            assert (answer.status_code, answer.json()["reason"]) == (503, "no-socket")
+
+    with FakeEngine(images()) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", engine.host)
+        asyncio.run(main(engine))
+
+
+# ── The tutorial ────────────────────────────────────────────────────────────────────────────────
+
+
+class Program:
+    """A program in a terminal of its own."""
+
+    def __init__(self, *words: str, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *words],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        # Ends with the test, whatever fails.
+        self._guard = threading.Timer(60, self._process.kill)
+        self._guard.start()
+
+    def reads(self, text: str) -> str:
+        """As many lines as the text has."""
+        assert self._process.stdout is not None
+        return "".join(self._process.stdout.readline() for _ in text.splitlines())
+
+    def enter(self, text: str | None) -> None:
+        """Type a line, or Ctrl-D."""
+        assert self._process.stdin is not None
+        if text is None:
+            self._process.stdin.close()
+        else:
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+
+    def end(self) -> None:
+        self._guard.cancel()
+        with self._process:
+            self._process.kill()
+
+
+def test_the_tutorial_works_to_the_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    started: dict[str, Program] = {}
+    years = r"\d+(?= years ago)"
+    try:
+        for block in blocks(DOCS / "tutorial.md"):
+            first, _, shown = block.text.partition("\n")
+            if block.language == "python":
+                (name,) = re.findall(r"^(?:.* )?Save this as `(\w+\.py)`", block.before)
+                Path(name).write_text(block.text)
+            elif first == "$ python engine.py":
+                started["engine"] = Program("engine.py", environment=environment)
+                export = started["engine"].reads(shown)
+                assert re.sub("/tmp/[^/]+/", "/tmp/…/", export) == shown
+                host = export.removeprefix("export DOCKER_HOST=").strip()
+                environment["DOCKER_HOST"] = host
+                monkeypatch.setenv("DOCKER_HOST", host)
+            elif first == "$ python -u watch.py":
+                started["watch"] = Program("-u", "watch.py", environment=environment)
+                assert started["watch"].reads(shown) == shown
+            elif block.language == "text" and "type a name" in block.before:
+                started["engine"].enter(block.text)
+            elif block.language == "text":
+                if "Ctrl-D" in block.before:
+                    started["engine"].enter(None)
+                assert started["watch"].reads(block.text) == block.text
+            elif first.startswith("$ python "):
+                words = shlex.split(first)[2:]
+                done = subprocess.run(
+                    [sys.executable, *words], env=environment, capture_output=True, text=True
+                )
+                assert done.stdout == shown, done.stderr
+                assert done.stderr == ""
+            elif first.startswith("$ docker-images"):
+                out = run(*shlex.split(first)[2:]).stdout
+                assert re.sub(years, "N", out) == re.sub(years, "N", shown)
+            else:
+                assert "python3 -m venv" in first
+                (extra,) = re.findall(r"docker-images\[(\w+)\]", block.text)
+                project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+                assert extra in project["optional-dependencies"]
+    finally:
+        for program in started.values():
+            program.end()
+
+
+# ── The reference ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "".join(page.read_text() for page in (DOCS / "api").glob("*.rst"))
+    kinds = "class|exception|function|data"
+    named = re.findall(rf"auto(?:{kinds}):: (?:[\w.]+\.)?(\w+)$", pages, re.MULTILINE)
+    public = [*docker_images.__all__, *docker_images.testing.__all__, "EngineTransport"]
+    public += [*sync.__all__, *metrics.__all__]
+    assert sorted(named) == sorted({*public} - {"faults"})
+    assert "automodule:: docker_images.testing.faults" in pages
+
+
+def test_the_inventories_name_what_is_there() -> None:
+    """Names of other projects that our reference links to can be imported."""
+    import importlib
+
+    for source in (DOCS / "inventories").glob("*.txt"):
+        for line in source.read_text().splitlines()[1:]:
+            name, role, *_ = line.split()
+            module, _, attribute = name.rpartition(".")
+            if role == "py:module":
+                importlib.import_module(name)
+                continue
+            thing: Any = importlib.import_module(module or "builtins")
+            assert hasattr(thing, attribute) or attribute in ("None", "True", "False"), name
