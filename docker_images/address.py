@@ -29,6 +29,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """An engine's address, how to reach it, and who said so."""
 
     kind: Literal["unix", "tcp", "ssh", "npipe"]
+    """By which way the engine is reached."""
     host: str
     """The address as `DOCKER_HOST` would have it, such as `"unix:///var/run/docker.sock"`."""
     source: str

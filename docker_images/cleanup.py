@@ -57,6 +57,7 @@ class KeptImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image that stays, with all its names."""
 
     image: ImageSummary
+    """The image."""
     reason: CleanupReason
     """Why; the first that was found, where there are several reasons."""
 
@@ -65,9 +66,11 @@ class RemovedImage(msgspec.Struct, frozen=True, kw_only=True):
     """An image that may go, or some of whose names may."""
 
     image: ImageSummary
+    """The image."""
     names: tuple[str, ...]
     """What `docker rmi` takes: names as the engine writes them, or the id of an image without."""
     reason: CleanupReason
+    """Why it may go."""
     whole: bool
     """Whether the image goes. False: only these names do, since other names of it are kept."""
 
@@ -192,28 +195,29 @@ def plan_cleanup(
         images = await client.list_images(all=True, containers=True)
         plan = plan_cleanup(images, keep_latest=3, older_than=timedelta(days=30))
 
-    `images` is the whole list of one engine, asked with `all=True, containers=True`. An image goes
-    only where every criterion that is given agrees:
+    An image goes only where every criterion that is given agrees, of `keep_latest`, `older_than`,
+    `dangling_only` and `only_reference`. An image in use is kept, and so is one of which that is
+    not known; one without a known date, where dates decide; one without a name, where names decide;
+    and one that a kept one was built on. An image with several names goes where all of them may go;
+    otherwise only those names do.
 
-    `keep_latest`: so many of each repository are kept, those that were made last.
-    `older_than`: it was made longer ago than this timedelta, or before this aware datetime.
-    `dangling_only`: no tag and no digest refers to it.
-    `only_reference`: its names match this pattern, or one of several, as `reference` in
-    `list_images`; names that do not match count for nothing else either.
+    Args:
+        images: the whole list of one engine, asked with `all=True, containers=True`.
+        keep_latest: so many of each repository are kept, those that were made last.
+        older_than: it goes if it was made longer ago than this timedelta, or before this aware
+            datetime.
+        dangling_only: it goes if no tag and no digest refers to it.
+        only_reference: it goes if its names match this pattern, or one of several, as `reference`
+            in `list_images`; names that do not match count for nothing else either.
+        keep_reference: what has such a name is kept; those below `localhost/` also without it.
+        keep_label: what has such a label is kept: `"key"`, `"key=value"`, several such, or a
+            mapping such as `{"key": "value"}` with None for any value. One is enough.
+        now: the time that a timedelta counts from, an aware datetime; None for the present.
 
-    And nothing goes that these keep: `keep_reference`, names as in `only_reference`, those below
-    `localhost/` also without it, and
-    `keep_label`: `"key"`, `"key=value"`, several such, or a mapping such as `{"key": "value"}` with
-    None for any value; one label that an image has is enough.
-
-    An image in use is kept, and so is one of which that is not known; one without a known date,
-    where dates decide; one without a name, where names decide; and one that a kept one was built
-    on. An image with several names goes where all of them may go; otherwise only those names do.
-
-    `now` is the time that a timedelta counts from; None for the present.
-
-    Raises `TypeError` or `ValueError` for bad arguments, and `ValueError` where none of the first
-    four is given: that would be everything.
+    Raises:
+        TypeError: for an argument of the wrong type.
+        ValueError: for an argument that cannot be right, and where none of the four criteria is
+            given: that would be everything.
     """
     if keep_latest is None and older_than is None and not dangling_only and only_reference is None:
         raise ValueError(

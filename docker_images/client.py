@@ -48,19 +48,30 @@ class DockerClient:
         async with DockerClient() as client:
             images = await client.list_images()
 
-    `host` and `context` choose the engine as `docker --host` and `docker --context` do; without
-    them it is the one that the docker command would talk to. They are checked here, but the
-    environment and docker's configuration are read at first use. A client may be made at import
-    time, and used in several event loops, one after the other or at once.
+    Arguments are checked here; the environment and docker's configuration are read at first use.
+    A client may be made at import time, and used in several event loops, one after the other or at
+    once. Nothing but `GET` is ever sent.
 
-    `api_version` pins the API version, as `DOCKER_API_VERSION` does: it is asked for as it is and
-    never negotiated. `timeout` is the time for a whole call in seconds, None for no limit;
-    `connect_timeout` is the time for a new connection (TCP, TLS, a proxy; over ssh until a
-    first byte came). `max_response_bytes` bounds the body of an answer. `transport` replaces ours:
-    an object with httpx's `async def handle_async_request(request)`. Requests go to
-    `http://docker/…`, and closing it stays with the caller.
+    Args:
+        host: the engine's address, as in `docker --host`: `"unix:///run/podman/podman.sock"`,
+            `"tcp://engine.example:2376"`, `"ssh://me@engine.example"`. Without it, and without
+            `context`, it is the engine that the docker command would talk to.
+        context: the docker context that names the engine, as in `docker --context`.
+        api_version: an API version such as `"1.47"`, asked for as it is and never negotiated, as
+            with `DOCKER_API_VERSION`.
+        timeout: seconds for a whole call, from the look-up of the engine to the last byte; None
+            for no limit.
+        connect_timeout: seconds for a new connection (TCP, TLS, a proxy; over ssh until a first
+            byte came); None for no limit but `timeout`.
+        max_response_bytes: how long the body of an answer may be.
+        transport: replaces ours; an object with httpx's
+            `async def handle_async_request(request)`. Requests go to `http://docker/…`, and
+            closing it stays with the caller.
 
-    Raises `TypeError` or `ValueError` for arguments that cannot be right.
+    Raises:
+        TypeError: for an argument of the wrong type.
+        ValueError: for an argument that cannot be right; an address that cannot is an
+            `EndpointError`, which is one.
     """
 
     def __init__(
@@ -129,10 +140,13 @@ class DockerClient:
 
     @property
     def endpoint(self) -> Endpoint:
-        """The engine's address and where it came from. Raises `EndpointError` if there is none.
+        """The engine's address and where it came from.
 
         Before the first call it is looked up where it is asked for: docker's configuration is read
         in place, in an event loop too. The calls themselves read it in a thread.
+
+        Raises:
+            EndpointError: where nothing names a usable engine.
         """
         if self._engine is None:
             self._set(self._resolve())
@@ -157,8 +171,12 @@ class DockerClient:
     async def ping(self, *, timeout: float | EllipsisType | None = ...) -> EngineInfo:
         """Ask who is there: name, version, newest API version and operating system.
 
-        `timeout` as in `list_images`. Raises what `list_images` raises for an engine that cannot be
-        reached or refuses.
+        Args:
+            timeout: seconds for this call in place of the client's; None for no limit.
+
+        Raises:
+            DockerImagesError: where the engine cannot be reached or refuses, as in `list_images`.
+            RuntimeError: where the client is closed.
         """
         return await self._within(timeout, Engine.ping)
 
@@ -182,34 +200,50 @@ class DockerClient:
     ) -> list[ImageSummary]:
         """The images of the engine, newest first, then by id, then by size.
 
+            images = await client.list_images(label={"stage": "prod"}, dangling=False)
+
         The same question gets the same answer on every engine. An image is in the list if it
-        passes all of these; each is for every engine, unless another version is named:
+        passes everything that is asked; without arguments that is every image, as `docker images`
+        shows them. Each argument is for every engine and API version, unless another one is named.
 
-        `all`: also the intermediate images of the classic builder.
-        `dangling`: True for images that no tag and no digest refers to, False for the others.
-        `label`: `"key"`, `"key=value"`, `{"key": "value"}`, or several, all of which it has.
-        `exclude_label`: as `label`, none of which it has.
-        `reference`: a name or a pattern such as `"ghcr.io/team/*:1.*"`, or several, one of which
-        matches one of its names, in the short or in the full form. It keeps all its names.
-        `before`, `since`: the id or name of an image that is newer, or older.
-        `until`: an aware datetime, a timedelta (ago) or seconds since 1970: created before.
-        `filters`: filters of the engine itself, passed on as they are.
+        Args:
+            all: also the intermediate images of the classic builder.
+            dangling: True for images that no tag and no digest refers to, False for the others;
+                None for both.
+            label: `"key"`, `"key=value"`, `{"key": "value"}`, `{"key": None}` for any value, or
+                several of these: an image has all of them.
+            exclude_label: as `label`; an image has none of them.
+            reference: a name or a pattern such as `"ghcr.io/team/*:1.*"`, or several: one of them
+                matches one name of an image, in the short or in the full form. A `*` matches no
+                `/`. The image keeps all its names.
+            before: the id or name of an image; those that were created before it.
+            since: the id or name of an image; those that were created after it.
+            until: created before this: an aware datetime, a timedelta (ago), or seconds since
+                1970. Images of which nobody said when they were made are left out.
+            filters: filters of the engine itself, such as `{"label": ["a", "b"]}`, passed on as
+                they are: they mean what the engine makes of them.
+            shared_size: tell `shared_size`, the bytes that an image shares with others (API 1.42,
+                Docker 23; not Podman). It costs the engine time.
+            manifests: tell `manifests`, what an image is made of (API 1.47, Docker 27.2, with the
+                containerd image store).
+            identity: tell where an image came from, in its manifests, which come with it
+                (API 1.54, Docker 29.3, with the containerd image store).
+            containers: tell `containers` and so `in_use`, on every engine. Docker from API 1.51 on
+                and Podman count in the list itself; others are asked for their containers, too.
+            timeout: seconds for this call in place of the client's; None for no limit.
 
-        And each has more to tell with:
-
-        `shared_size`: bytes shared with other images (API 1.42, Docker 23; costs the engine time).
-        `manifests`: what an image is made of (API 1.47, Docker 27.2, containerd image store).
-        `identity`: where an image came from (API 1.54, Docker 29.3); includes `manifests`.
-
-        `containers`: how many containers use it, and so `in_use`, on every engine. Docker from API
-        1.51 on and Podman count in the list itself; of others their containers are asked, too.
-
-        `timeout`: seconds for this call in place of the client's, None for no limit.
-
-        Raises `TypeError` or `ValueError` for bad arguments, before anything is sent;
-        `UnsupportedByEngineError` where the engine would ignore an option; `EngineConnectionError`,
-        `EngineTimeoutError`, `EngineResponseError`, `ApiVersionError` or `ResponseFormatError`, all
-        of them `DockerImagesError`, for what goes wrong on the way.
+        Raises:
+            TypeError: for an argument of the wrong type, before anything is sent.
+            ValueError: for an argument that cannot be right, before anything is sent.
+            UnsupportedByEngineError: where the engine would ignore an option, or cannot answer.
+            EndpointError: where nothing names a usable engine.
+            EngineConnectionError: where the engine could not be reached, or hung up.
+            EngineTimeoutError: where the time was up.
+            EngineResponseError: where the engine answered with an error, such as for a `before`
+                that it does not have.
+            ApiVersionError: where library and engine share no API version.
+            ResponseFormatError: where the answer is not that of an engine.
+            RuntimeError: where the client is closed.
         """
         query = build_query(
             all=all,
@@ -255,16 +289,33 @@ class DockerClient:
                 async for update in watch:
                     print(update.added, update.removed, update.tag_changes, update.error)
 
-        The question is that of `list_images`, and so is each list. An event of the engine wakes the
-        watch, and a list decides what changed; while nothing happens, nothing is asked but a list
-        every `resync_interval` seconds, for what an engine tells nobody. Where the engine, or a
-        proxy in front of it, refuses its events, it is listed every `poll_interval` seconds.
+        An event of the engine wakes the watch, and a list decides what changed; while nothing
+        happens, nothing is asked but a list now and then, for what an engine tells nobody. An
+        engine that goes away is one update with `error`, and its return another one, with what
+        changed meanwhile. Entering the watch lists once, and raises what `list_images` raises.
 
-        An engine that goes away is an update with `error`, and so is its return, with what changed
-        meanwhile. `timeout` is for each list.
+        Args:
+            all: as in `list_images`, and so are all arguments down to `containers`.
+            dangling: as there.
+            label: as there.
+            exclude_label: as there.
+            reference: as there.
+            before: as there.
+            since: as there.
+            until: as there; a time ago moves on while the watch runs.
+            filters: as there.
+            shared_size: as there; what is shared makes no update.
+            manifests: as there.
+            identity: as there.
+            containers: as there; how many there are makes no update.
+            timeout: seconds for each list in place of the client's; None for no limit.
+            resync_interval: seconds between two lists where nothing happens.
+            poll_interval: seconds between two lists where the engine, or a proxy in front of it,
+                refuses its events.
 
-        Raises `TypeError` or `ValueError` for bad arguments. Entering the watch lists once, and
-        raises what `list_images` raises.
+        Raises:
+            TypeError: for an argument of the wrong type.
+            ValueError: for an argument that cannot be right.
         """
         from docker_images.watch import ImagesWatch  # who only lists need not load it
         from docker_images.watch.source import EngineSource

@@ -48,7 +48,12 @@ def diff_images(before: Iterable[ImageSummary], after: Iterable[ImageSummary]) -
     """Compare two lists of one engine, such as two answers to one question.
 
     An image is found again by its id. Docker 24 and 25 list an image of several platforms several
-    times under one id: such entries are paired with those that are equal, then in order.
+    times under one id: such entries are paired with those that are equal, then in order. It is a
+    function of the two lists, and asks nobody.
+
+    Args:
+        before: the earlier list.
+        after: the later one.
     """
     return next(changes for changes in diff_steps(before, after) if changes is not None)
 

@@ -45,13 +45,19 @@ async def gather_images(
 
         answers = await gather_images({"prod-1": client, "prod-2": other}, dangling=True)
 
-    The keywords are those of `DockerClient.list_images`. The answers have the keys and the order of
-    `clients`. An engine that cannot be asked is an entry, the `DockerImagesError`, and no
-    exception. Each call has the deadline of its client, or `timeout`, and all begin together, so
-    this returns when the slowest has answered or timed out. The clients stay open.
+    The answers have the keys and the order of `clients`. An engine that cannot be asked is an
+    entry, the `DockerImagesError`, and no exception. All calls begin together, so this returns when
+    the slowest has answered or timed out. The clients stay open.
 
-    Raises `TypeError` or `ValueError` for bad arguments and `RuntimeError` for a closed client; the
-    calls under way are cancelled first.
+    Args:
+        clients: whom to ask, each under the key that its answer has.
+        **question: the keywords of `DockerClient.list_images`; each call has the deadline of its
+            client, or `timeout`.
+
+    Raises:
+        TypeError: for an argument of the wrong type; calls under way are cancelled first.
+        ValueError: for an argument that cannot be right; calls under way are cancelled first.
+        RuntimeError: for a closed client; the other calls are cancelled first.
     """
     asked = cast("Question", _reusable(question))
     answers: dict[K, list[ImageSummary] | DockerImagesError] = {}

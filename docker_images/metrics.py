@@ -165,15 +165,19 @@ OTHER = "other"
 class ImagesCollector(Collector):
     """Tells prometheus_client what watches know: `registry.register(ImagesCollector(watches))`.
 
-    `watches` are read anew at each scrape, so engines may come and go: the key is the label
-    `engine`. A watch that was left has no series, and an engine that cannot be asked has none of
-    images, only `docker_images_up` 0 and what was counted. Watches with `containers=True` know
-    what is in use, and those with `shared_size=True` what is free at least.
+    A watch that was left has no series, and an engine that cannot be asked has none of images, only
+    `docker_images_up` 0 and what was counted. Watches with `containers=True` know what is in use,
+    and those with `shared_size=True` what is free at least.
 
-    `repositories` is the number of repositories, the largest first, that have series of their own;
-    all others together are `other`.
+    Args:
+        watches: read anew at each scrape, so engines may come and go; the key is the label
+            `engine`.
+        repositories: how many repositories, the largest first, have series of their own; all
+            others together are `other`.
 
-    Raises `TypeError` or `ValueError` where `repositories` cannot be right.
+    Raises:
+        TypeError: where `repositories` is no int.
+        ValueError: where `repositories` is negative.
     """
 
     def __init__(self, watches: Mapping[str, Watched], *, repositories: int = 0) -> None:
@@ -190,8 +194,11 @@ class ImagesCollector(Collector):
         yield from self._families().values()
 
     def collect(self) -> Iterator[Metric]:
-        """The series of all engines. A new list is counted here, once, and not in the event loop:
-        call this in a thread, as prometheus_client's own servers do."""
+        """The series of all engines.
+
+        A new list is counted here, once, and not in the event loop: call this in a thread, as
+        prometheus_client's own servers do.
+        """
         families = self._families()
         counted: dict[str, tuple[datetime, _Totals]] = {}
         for name, watch in list(self._watches.items()):

@@ -40,10 +40,27 @@ def list_images(
         for image in sync.list_images(dangling=True):
             print(image.short_id)
 
-    `host` and `context` are those of `DockerClient`, and everything else is that of its
-    `list_images`, which also says what is raised. Each call runs an event loop of its own in a
-    thread, connects and closes again; it blocks until the answer is there. Inside a running event
-    loop that blocks the loop: use `DockerClient` there, as does whoever asks often.
+    Each call runs an event loop of its own in a thread, connects and closes again; it blocks until
+    the answer is there. Inside a running event loop that blocks the loop: use `DockerClient` there,
+    as does whoever asks often. It raises what `DockerClient` and its `list_images` raise.
+
+    Args:
+        host: the engine's address, as in `DockerClient`.
+        context: the docker context that names the engine, as in `DockerClient`.
+        all: as in `DockerClient.list_images`, and so are the others.
+        dangling: as there.
+        label: as there.
+        exclude_label: as there.
+        reference: as there.
+        before: as there.
+        since: as there.
+        until: as there.
+        filters: as there.
+        shared_size: as there (API 1.42).
+        manifests: as there (API 1.47).
+        identity: as there (API 1.54).
+        containers: as there.
+        timeout: seconds for the call, 60 where it is not given; None for no limit.
     """
     client = DockerClient(host, context=context)
 

@@ -2,6 +2,8 @@
 
 import ast
 import asyncio
+import builtins
+import inspect
 import io
 import os
 import re
@@ -10,12 +12,15 @@ import sys
 import textwrap
 import threading
 import tomllib
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
 import docker_images
+import docker_images.sync
+import docker_images.testing
 from docker_images import DockerClient
 from docker_images.engine.engine import MAX_ERROR_BODY
 from docker_images.engine.versions import NEEDS, NEWEST, OLDEST
@@ -180,6 +185,60 @@ def test_everything_public_has_words_of_its_own() -> None:
             if public and not (value.__doc__ or "").strip():
                 silent.append(f"{name}.{attribute}")
     assert silent == []
+
+
+def test_every_public_attribute_has_words_of_its_own() -> None:
+    silent = []
+    public = [getattr(docker_images, name) for name in docker_images.__all__]
+    public += [getattr(docker_images.testing, name) for name in docker_images.testing.__all__]
+    for thing in public:
+        if not inspect.isclass(thing):
+            continue
+        (node,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
+        assert isinstance(node, ast.ClassDef)
+        inits = [one.body for one in node.body if getattr(one, "name", "") == "__init__"]
+        for body in (node.body, *inits):
+            for line, following in zip(body, [*body[1:], None], strict=True):
+                if isinstance(line, ast.AnnAssign):
+                    name = ast.unparse(line.target).removeprefix("self.")
+                    said = isinstance(following, ast.Expr)
+                    # What the reason of an error is, the root of the errors says.
+                    if not said and not name.startswith("_") and name != "reason":
+                        silent.append(f"{thing.__name__}.{name}")
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("function", "needed"),
+    [
+        pytest.param(function, needed, id=function.__qualname__)
+        for function, needed in (
+            (DockerClient, {"self"}),
+            (DockerClient.list_images, {"self"}),
+            (DockerClient.watch_images, {"self"}),
+            (docker_images.plan_cleanup, set()),
+            (docker_images.gather_images, set()),
+            (docker_images.diff_images, set()),
+            (docker_images.resolve_endpoint, set()),
+            (docker_images.sync.list_images, set()),
+        )
+    ],
+)
+def test_help_says_what_each_argument_means_and_what_is_raised(
+    function: Callable[..., object], needed: set[str]
+) -> None:
+    text = inspect.getdoc(function) or ""
+    arguments = text.partition("\nArgs:\n")[2].partition("\n\n")[0]
+    told = set(re.findall(r"^    \*{0,2}(\w+): ", arguments, re.MULTILINE))
+    assert told == inspect.signature(function).parameters.keys() - needed
+    for version, option in ((version, option) for option, version in NEEDS.items()):
+        if f"\n    {option}: tell" in text:
+            said = arguments.partition(f"    {option}: ")[2].partition("\n    c")[0]
+            assert f"API {version}" in said, option
+    raised = re.findall(r"^    (\w+): ", text.partition("\nRaises:\n")[2], re.MULTILINE)
+    for name in raised:
+        error = getattr(docker_images, name, None) or getattr(builtins, name)
+        assert issubclass(error, Exception)
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,17 @@ def resolve_endpoint(
     platform's default. A set but empty variable counts as unset; the context named `default`
     stands for `DOCKER_HOST` or the platform's default.
 
-    `env` is `os.environ` where it is None. Only `config.json` and one context are read.
+    Only `config.json` and one context are read, and nothing is connected to.
 
-    Raises `EndpointError` where this names no engine that could be reached; never is another one
-    taken instead.
+    Args:
+        env: the environment; None for `os.environ`.
+        host: an address, as in `docker --host`.
+        context: the name of a context, as in `docker --context`.
+
+    Raises:
+        TypeError: for an argument of the wrong type.
+        EndpointError: where this names no engine that could be reached; never is another one taken
+            instead.
     """
     return _resolve(os.environ if env is None else env, host, context, sys.platform)
 

@@ -36,7 +36,9 @@ class ApiVersion(msgspec.Struct, frozen=True, order=True):
     """A version of the Docker Engine API, ordered as numbers: 1.9 comes before 1.47."""
 
     major: int
+    """The number before the dot."""
     minor: int
+    """The number after the dot."""
 
     @classmethod
     def parse(cls, text: str) -> "ApiVersion":

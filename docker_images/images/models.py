@@ -133,40 +133,62 @@ class SignerIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """Who signed, as the certificate says (the fields of a Fulcio certificate)."""
 
     certificate_issuer: str = msgspec.field(default_factory=_text)
+    """Who issued the certificate."""
     subject_alternative_name: str = msgspec.field(default_factory=_text)
+    """Whom the certificate is for: an e-mail address, or the URI of a workflow."""
     issuer: str | None = None
+    """URL of the OpenID provider that vouched for the signer."""
     build_signer_uri: str | None = msgspec.field(default=None, name="BuildSignerURI")
+    """The build instructions that signed."""
     build_signer_digest: str | None = None
+    """The exact version of these instructions."""
     runner_environment: str | None = None
+    """Where the build ran, such as `"github-hosted"`."""
     source_repository_uri: str | None = msgspec.field(default=None, name="SourceRepositoryURI")
+    """The repository that was built."""
     source_repository_digest: str | None = None
+    """The commit that was built."""
     source_repository_ref: str | None = None
+    """The branch or tag that was built, such as `"refs/heads/main"`."""
     source_repository_identifier: str | None = None
+    """The number of this repository at its host; it stays when the name changes."""
     source_repository_owner_uri: str | None = msgspec.field(
         default=None, name="SourceRepositoryOwnerURI"
     )
+    """Whom this repository belongs to."""
     source_repository_owner_identifier: str | None = None
+    """The number of its owner at the host."""
     build_config_uri: str | None = msgspec.field(default=None, name="BuildConfigURI")
+    """The instructions that started the build."""
     build_config_digest: str | None = None
+    """The exact version of these instructions."""
     build_trigger: str | None = None
+    """What started the build, such as `"push"`."""
     run_invocation_uri: str | None = msgspec.field(default=None, name="RunInvocationURI")
+    """The run of the build."""
     source_repository_visibility_at_signing: str | None = None
+    """`"public"` or `"private"`, when it was signed."""
 
 
 class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """A signature found on the image, and what the engine made of it."""
 
     name: str | None = None
+    """What the engine calls the signature."""
     timestamps: Many[SignatureTimestamp] = msgspec.field(default_factory=_nothing)
+    """When it was made, according to each witness."""
     known_signer: str | None = None
     """A signer that the engine knows by name, such as `"DHI"`."""
     docker_reference: str | None = None
+    """The name that was signed, of signatures that say it."""
     signer: SignerIdentity | None = None
+    """Who signed; None where there is no certificate."""
     signature_type: str | None = None
     """`"bundle-v0.3"`, `"simplesigning-v1"`, or what a newer engine says."""
     error: str | None = None
     """Why the signature could not be verified."""
     warnings: Many[str] = msgspec.field(default_factory=_nothing)
+    """What was odd about the signature, in the engine's words."""
 
     def __post_init__(self: Any) -> None:
         if self.timestamps is None:
@@ -179,12 +201,14 @@ class PullIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """That the image was pulled, and from where."""
 
     repository: str | None = None
+    """Name of the repository, without a tag."""
 
 
 class BuildIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """That the image was built here, and by which build."""
 
     ref: str | None = None
+    """The engine's reference to the build."""
     created_at: str = msgspec.field(default_factory=_text)
     """RFC 3339, as the engine sends it; `0001-01-01T00:00:00Z` where it does not know."""
 
@@ -201,8 +225,11 @@ class Identity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """
 
     signature: Many[SignatureIdentity] = msgspec.field(default_factory=_nothing)
+    """The signatures that were found."""
     pull: Many[PullIdentity] = msgspec.field(default_factory=_nothing)
+    """Where it was pulled from; `()` where it was not."""
     build: Many[BuildIdentity] = msgspec.field(default_factory=_nothing)
+    """Which builds made it here; `()` where none did."""
 
     def __post_init__(self: Any) -> None:
         if self.signature is None:
@@ -233,9 +260,11 @@ class ImageProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """What is known of a manifest that is an image for one platform."""
 
     platform: OCIPlatform = msgspec.field(default_factory=OCIPlatform)
+    """What it is made for."""
     identity: Identity | None = None
     """Only with `identity=True` (API 1.54), and only what the engine has at hand."""
     size: UnpackedSize = msgspec.field(default_factory=UnpackedSize)
+    """How much room it takes unpacked."""
     containers: Many[str] = msgspec.field(default_factory=_nothing)
     """Ids of the containers that use this manifest."""
 
@@ -257,9 +286,11 @@ class ImageManifestSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
     id: str = msgspec.field(default_factory=_text, name="ID")
     """Digest of the manifest."""
     descriptor: OCIDescriptor = msgspec.field(default_factory=OCIDescriptor)
+    """What `id` points to."""
     available: bool = msgspec.field(default_factory=_no)
     """Whether all of its content is present on the engine."""
     size: ManifestSize = msgspec.field(default_factory=ManifestSize)
+    """How much room it takes."""
     kind: str = msgspec.field(default_factory=_text)
     """`"image"`, `"attestation"`, `"unknown"`, or what a newer engine says."""
     image_data: ImageProperties | None = None

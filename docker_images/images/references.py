@@ -78,8 +78,10 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def repository(self) -> str:
-        """What docker's REPOSITORY column says, registry included, in familiar form: `"alpine"`,
-        `"ghcr.io/team/web"`. Two images of different registries never share one."""
+        """What docker's REPOSITORY column says: `"alpine"`, `"ghcr.io/team/web"`.
+
+        The registry is included. Two images of different registries never share a repository.
+        """
         return self.path if self.registry in ("", _HUB) else f"{self.registry}/{self.path}"
 
     @property

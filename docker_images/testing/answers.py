@@ -35,6 +35,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request that a fake engine was asked."""
 
     method: str
+    """`"GET"` or `"HEAD"`."""
     target: str
     """As it came: path and query, percent-encoded."""
     path: str

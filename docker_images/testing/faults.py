@@ -29,8 +29,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that goes wrong, and when. Made by the functions of this module."""
 
     name: str
+    """The function that made it."""
     nth: int | None = None
+    """Which request it hits, counted from 1; None: each."""
     path: str | None = None
+    """The path that it hits; None: each."""
     answer: Answer | None = None
     """Sent in place of the engine's answer."""
     drop: tuple[str, ...] = ()
@@ -40,6 +43,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     send: Literal["everything", "half", "head", "nothing"] = "everything"
     """How much is sent; half is the head and half of the body."""
     then: Literal["go on", "hang", "close", "reset"] = "go on"
+    """What happens after that."""
     size: int | None = None
     """Bytes sent at a time."""
     pause: float = 0

@@ -34,17 +34,24 @@ class FakeImage(msgspec.Struct, kw_only=True):
     """An image of a fake engine. Make one with `image`; change it as you like."""
 
     id: str
+    """`sha256:` and 64 digits."""
     tags: list[str] = []
+    """Names with a tag, in docker's familiar form."""
     digests: list[str] | None = None
     """None: as the engine would make them (Docker's graph drivers make none)."""
     created: float | None = 0
     """Seconds since 1970; None: the image does not say. A list shows whole seconds only, `before`
     and `since` compare the fractions too."""
     size: int = 0
+    """Bytes."""
     shared_size: int = 0
+    """Bytes that the engine says it shares with others."""
     containers: int = 0
+    """How many containers use it."""
     labels: dict[str, str] | None = None
+    """None: the engine sends none."""
     parent: str = ""
+    """Id of the image it was built on; `""`: none."""
     manifests: list[dict[str, Any]] | None = None
     """As the engine writes them. None: one for linux/amd64 is made up; []: there is none."""
     descriptor: dict[str, Any] | None = None

@@ -41,11 +41,12 @@ class EngineTransport(httpx.AsyncBaseTransport):
     threads, in each of which at most 100 requests are under way at the same time.
 
     Of httpx's timeouts it honours `connect` (until TCP, TLS, a proxy and ssh let us through),
-    `read` (for each piece of an answer) and `pool` (for a turn). `max_response_bytes` bounds the
-    length that an answer may announce.
+    `read` (for each piece of an answer) and `pool` (for a turn). What goes wrong on the way is a
+    `DockerImagesError`, and no exception of httpx's.
 
-    Raises `DockerImagesError` for what goes wrong on the way, no exception of httpx's, and
-    `ValueError` for a request that is no `GET`.
+    Args:
+        endpoint: where to, as `resolve_endpoint` finds it.
+        max_response_bytes: the length that an answer may announce.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
@@ -59,7 +60,15 @@ class EngineTransport(httpx.AsyncBaseTransport):
         return self._pools.get()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request. The body of its answer is read as it is iterated over."""
+        """Send a request. The body of its answer is read as it is iterated over.
+
+        Args:
+            request: a `GET`.
+
+        Raises:
+            ValueError: for a request that is no `GET`.
+            DockerImagesError: for what goes wrong on the way, and while the body is read.
+        """
         pool = self._pools.get()
         timeouts = request.extensions.get("timeout") or {}
         takes_turn = request.extensions.get("turn", True)

@@ -26,7 +26,9 @@ ATTEMPT_DELAY = 0.25  # seconds; RFC 8305, section 8
 class Stream(Protocol):
     """What HTTP needs of a connection."""
 
-    async def send(self, item: bytes) -> None: ...
+    async def send(self, item: bytes) -> None:
+        """Send all of it."""
+        ...
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """At least one byte; `anyio.EndOfStream` when the peer has closed."""
@@ -40,7 +42,9 @@ class Stream(Protocol):
         """Close at once, from any thread, with or without a running event loop."""
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close, with all that takes a while."""
+        ...
 
 
 class QuietSocket(socket.socket):

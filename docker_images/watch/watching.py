@@ -51,7 +51,9 @@ class Stream(Protocol):
         """The next bytes; `b""` at the end. Raises `DockerImagesError`."""
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
 
 
 class Source(Protocol):
@@ -62,7 +64,9 @@ class Source(Protocol):
         """Whether a connection cannot die in silence."""
         ...
 
-    async def list(self) -> list[ImageSummary]: ...
+    async def list(self) -> list[ImageSummary]:
+        """The whole list, anew. Raises `DockerImagesError`."""
+        ...
 
     async def open(self, since: float | None) -> Stream:
         """Open the stream, with the events since that time of the engine's clock."""
