@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test engines list bench check docs release-check clean
+.PHONY: demo test engines list bench check docs pictures release-check clean
 
 demo: .venv/ready  ## list the images of an embedded engine: no Docker needed
 	@$(BIN)/docker-images --demo
@@ -32,6 +32,9 @@ bench: .venv/ready  ## compare with other clients; takes about half an hour
 docs: .venv/ready  ## build the documentation; build/docs/index.html is its front page
 	@$(BIN)/python -m pip install --quiet --group docs
 	@$(BIN)/sphinx-build -W -n --keep-going -q -d build/doctrees docs build/docs
+
+pictures: .venv/ready  ## draw the command anew, for README
+	@$(BIN)/python .ci/pictures.py
 
 release-check: .venv/ready  ## build a release twice, check it, and run the tests against its wheel
 	@$(BIN)/python -m pip install --quiet --group release

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import builtins
+import html
 import inspect
 import io
 import os
@@ -17,6 +18,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from command import on_a_terminal
 
 import docker_images
 import docker_images.sync
@@ -99,6 +101,38 @@ def test_the_page_about_watching_shows_a_program_that_runs() -> None:
     assert printed.getvalue().startswith("1 images\n() (ImageSummary(")
 
 
+def test_the_readme_is_a_screen_long_and_its_figures_are_those_of_the_page() -> None:
+    assert len(README.splitlines()) < 90
+    page = (ROOT / "docs/performance.md").read_text()
+    latency = page.partition("latency, docker wire")[2]
+    head = re.search(r"^\| client \|(.+)\|$", latency, re.MULTILINE)
+    assert head is not None
+    place = [cell.strip() for cell in head[1].split("|")].index("N=1000")
+    for ours, theirs in (
+        ("docker_images", "ours"),
+        ("aiodocker", "aiodocker"),
+        ("docker-py, one request", "docker-py"),
+    ):
+        row = re.search(rf"^\| {theirs} \|(.+)\|$", latency, re.MULTILINE)
+        assert row is not None
+        figure = row[1].split("|")[place].partition("×")[0].strip()
+        assert f"| {ours} | {figure} |" in README
+    for told in re.findall(r"\| (\d+ ms) \|$", README, re.MULTILINE):
+        assert f"| {told} |" in page
+
+
+def test_the_picture_shows_what_the_command_prints() -> None:
+    picture = (ROOT / "docs/command.svg").read_text()
+    lines: dict[str, str] = {}
+    for top, text in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>([^<]*)</text>', picture):
+        lines[top] = lines.get(top, "") + html.unescape(text)
+    _, line, *shown = ("".join(line.split()) for line in lines.values() if line.split())
+    assert line == "$docker-images--demo--until1m"
+    printed = on_a_terminal("--demo", "--until", "1m", columns=90, NO_COLOR="1").stdout
+    assert ["".join(line.split()) for line in printed.splitlines()] == shown
+    assert "http://" not in picture.replace("http://www.w3.org/2000/svg", "")
+
+
 def test_the_readme_opens_with_a_program_and_then_the_two_commands() -> None:
     assert re.findall(r"^```(\w+)", README, re.MULTILINE)[:3] == ["python", "text", "sh"]
     targets = (ROOT / "Makefile").read_text()
@@ -154,8 +188,9 @@ def test_who_reports_something_is_asked_for_what_doctor_says() -> None:
 
 def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
     assert f"Docker API {OLDEST} to {NEWEST}" in README
+    asking = (ROOT / "docs/asking.md").read_text()
     for option, needed in NEEDS.items():
-        assert re.search(rf"`{option}=True` \(API {re.escape(str(needed))}\b", README)
+        assert re.search(rf"`{option}=True` \(API {re.escape(str(needed))}\b", asking)
     oldest = PROJECT["requires-python"].removeprefix(">=")
     assert f"Python {oldest} or newer" in README
     for name in (requirement.partition(">=")[0] for requirement in PROJECT["dependencies"]):

@@ -38,7 +38,15 @@ ELSEWHERE = {
 """Pages with tests of their own."""
 FOR_DEVELOPERS = ["adding-an-api-version.md"]
 """Commands that need an engine that is not there yet; the files that they name are."""
-HERE = ["index.md", "ci.md", "event-loops.md", "fastapi.md", "many-engines.md", "reliability.md"]
+HERE = [
+    "index.md",
+    "asking.md",
+    "ci.md",
+    "event-loops.md",
+    "fastapi.md",
+    "many-engines.md",
+    "reliability.md",
+]
 """Pages that are run from their first block to their last, each with an engine of its own."""
 
 

@@ -78,7 +78,7 @@ def test_pypi_shows_absolute_links_to_the_files_of_this_very_version() -> None:
         text = re.sub(rule["pattern"], rule["replacement"], text)
     targets = re.findall(r"\]\(([^)]+)\)", text)
     assert [target for target in targets if not target.startswith(("https://", "#"))] == []
-    homepage = re.escape(PYPROJECT["project"]["urls"]["Homepage"])
+    homepage = PYPROJECT["project"]["urls"]["Homepage"]
     raw = homepage.replace("github.com", "raw.githubusercontent.com")
     ours = [
         match[1]
