@@ -11,8 +11,9 @@ from typing import TypeAlias, cast
 
 import msgspec
 
-from docker_images.images.models import ImageSummary
+from docker_images.images.models import ImageSummary, OCIDescriptor
 from docker_images.images.references import Reference, reference_test
+from docker_images.images.store import in_containerd
 
 __all__ = [
     "CleanupPlan",
@@ -83,10 +84,12 @@ class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
     keep: tuple[KeptImage, ...]
     """In the order of the list."""
     frees_at_least: int | None
-    """Bytes. None where it cannot be known: the list was asked without `shared_size=True`, or the
-    engine has the containerd store, whose images share what `shared_size` does not count."""
-    frees_at_most: int
-    """Bytes: the sizes of the images that go, summed."""
+    """Bytes, as `docker system df` counts images. None where it cannot be known: the list was asked
+    without `shared_size=True`, or the engine has the containerd store, whose images share more than
+    `shared_size` counts."""
+    frees_at_most: int | None
+    """Bytes: the sizes of the images that go, summed. None where it cannot be known: the containerd
+    store before Docker 28 counts neither attestations nor what lists the platforms of an image."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -261,6 +264,7 @@ def _plan(
     reason: CleanupReason,
 ) -> CleanupPlan:
     gone = [entry for id_ in remove if id_ not in untagged for entry in known[id_].entries]
+    containerd = in_containerd(entry for one in known.values() for entry in one.entries)
     depths = _depths(known)
     return CleanupPlan(
         remove=tuple(
@@ -276,26 +280,48 @@ def _plan(
             if id_ in keep
             for entry in one.entries
         ),
-        frees_at_least=_least(gone),
-        frees_at_most=sum(map(freed_at_most, gone)),
+        frees_at_least=_sum(freed_at_least(image, containerd) for image in gone),
+        frees_at_most=_sum(freed_at_most(image, containerd) for image in gone),
     )
 
 
-def freed_at_least(image: ImageSummary) -> int | None:
-    """Bytes that are free once this image goes; None where nobody knows, see `CleanupPlan`."""
-    if image.shared_size is None or image.descriptor is not None:
+def freed_at_least(image: ImageSummary, containerd: bool | None) -> int | None:
+    """Bytes that only this image has; None where nobody knows, see `CleanupPlan`.
+
+    `containerd` is what `in_containerd` says of the whole list. Docker 26.1: of two images of one
+    layer `SharedSize` counts what is unpacked, and `Size` also the archive that it came from.
+    """
+    if image.shared_size is None or containerd is not False:
         return None
     return max(image.size - image.shared_size, 0)
 
 
-def freed_at_most(image: ImageSummary) -> int:
-    """Bytes that may be free once this image goes."""
-    return max(image.size, 0)
+def freed_at_most(image: ImageSummary, containerd: bool | None) -> int | None:
+    """Bytes that this image has, and may share; None where nobody knows.
+
+    Docker 28.5: the index of an image of several platforms goes with it, and is not in its `Size`.
+    Docker 26.1: nor are attestations, and nothing tells of either.
+    """
+    if containerd is not False and image.descriptor is None:
+        return None
+    return max(image.size, 0) + _index_size(image.descriptor)
 
 
-def _least(gone: list[ImageSummary]) -> int | None:
-    least = [freed_at_least(image) for image in gone]
-    return None if None in least else sum(cast("list[int]", least))
+def _sum(sizes: Iterable[int | None]) -> int | None:
+    known = list(sizes)
+    return None if None in known else sum(cast("list[int]", known))
+
+
+def _index_size(descriptor: OCIDescriptor | None) -> int:
+    if descriptor is None or descriptor.media_type not in _INDEXES:
+        return 0
+    return max(descriptor.size, 0)
+
+
+_INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
 
 
 def _bounds(images: Iterable[_Image], policy: _Policy) -> dict[str, int]:

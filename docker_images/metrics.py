@@ -13,7 +13,7 @@ what is counted in a list. Refuses to know when there is a new one, and how a sc
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -28,6 +28,7 @@ from prometheus_client.registry import Collector
 from docker_images.cleanup import freed_at_least, freed_at_most
 from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
+from docker_images.images.store import in_containerd
 from docker_images.text import printable
 
 __all__ = ["ImagesCollector", "Watched"]
@@ -110,7 +111,8 @@ FAMILIES = (
     Family(
         "docker_images_reclaimable_max_bytes",
         "gauge",
-        "What is free at most once all images are removed of which no use is known.",
+        "What is free at most once all images are removed of which no use is known; absent where "
+        "the engine does not count all that an image has.",
     ),
     Family(
         "docker_images_newest_created_timestamp_seconds",
@@ -250,33 +252,42 @@ STEP = 256
 PAUSE = 0.0005
 
 
+def _unhurried(images: Sequence[ImageSummary]) -> Iterator[ImageSummary]:
+    for number, image in enumerate(images, 1):
+        yield image
+        if number % STEP == 0:
+            time.sleep(PAUSE)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
 class _Totals:
     """What one list comes to."""
 
-    def __init__(self, images: Iterable[ImageSummary], by_repository: bool) -> None:
+    def __init__(self, images: Sequence[ImageSummary], by_repository: bool) -> None:
         self.counts = {(dangling, used): 0 for dangling in (False, True) for used in USED}
         self.sizes = dict(self.counts)
         self.least: int | None = 0
-        self.most = 0
+        self.most: int | None = 0
         self.newest: int | None = None
         self.oldest: int | None = None
         self.repositories: dict[str, tuple[int, int]] = {}
-        for number, image in enumerate(images, 1):
+        self._containerd = in_containerd(_unhurried(images))
+        for image in _unhurried(images):
             self._count(image)
             if by_repository:
                 self._count_repositories(image)
-            if number % STEP == 0:
-                time.sleep(PAUSE)
 
     def _count(self, image: ImageSummary) -> None:
         kind = image.is_dangling, image.in_use
         self.counts[kind] += 1
         self.sizes[kind] += image.size
         if not kind[1]:
-            self.most += freed_at_most(image)
-        if kind[1] is False and self.least is not None:
-            least = freed_at_least(image)
-            self.least = None if least is None else self.least + least
+            self.most = _sum(self.most, freed_at_most(image, self._containerd))
+        if kind[1] is False:
+            self.least = _sum(self.least, freed_at_least(image, self._containerd))
         if image.created_at is not None:
             created = image.created
             self.newest = created if self.newest is None else max(self.newest, created)

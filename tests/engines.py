@@ -283,39 +283,42 @@ def _answers(host: str) -> bool:
 def archive(images: Iterable[Mapping[str, Any]]) -> bytes:
     """What `docker save` writes, and `docker load` reads; the same bytes for the same images.
 
-    An image is `tags`, and what goes into its config: `created` (RFC 3339), `labels`; `layer` is
-    the text of the one file in its one layer.
+    An image is `tags`, and what goes into its config: `created` (RFC 3339), `labels`; `layers` are
+    the texts of the one file in each of its layers, `layer` that of the only one.
     """
     files: dict[str, bytes] = {}
     manifest = []
     for image in images:
-        layer = _tar({"file": str(image.get("layer", "")).encode()})
-        digest = hashlib.sha256(layer).hexdigest()
+        texts = image.get("layers", [image.get("layer", "")])
+        layers = [tar({"file": str(text).encode()}) for text in texts]
+        digests = [hashlib.sha256(layer).hexdigest() for layer in layers]
         config: dict[str, Any] = {
             "architecture": "amd64",
             "os": "linux",
             "config": {"Labels": image["labels"]} if "labels" in image else {},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-            "history": [{"created_by": "tests"}],
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+            "history": [{"created_by": "tests"}] * len(layers),
         }
         if "created" in image:
             config["created"] = image["created"]
         encoded = json.dumps(config).encode()
         name = f"{hashlib.sha256(encoded).hexdigest()}.json"
-        files[f"{digest}/layer.tar"] = layer
+        places = [f"{digest}/layer.tar" for digest in digests]
+        files |= dict(zip(places, layers, strict=True))
         files[name] = encoded
         tags = list(image.get("tags", ())) or None
-        manifest.append({"Config": name, "RepoTags": tags, "Layers": [f"{digest}/layer.tar"]})
-    return _tar({**files, "manifest.json": json.dumps(manifest).encode()})
+        manifest.append({"Config": name, "RepoTags": tags, "Layers": places})
+    return tar({**files, "manifest.json": json.dumps(manifest).encode()})
 
 
-def _tar(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
+def tar(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
+    """An archive of these files, the same bytes for the same files."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size, info.mode = len(content), mode
-            tar.addfile(info, io.BytesIO(content))
+            archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
 
 
@@ -349,21 +352,21 @@ def fill(host: str, *, many: int = 0) -> None:
     `many` images more (`many/000:1`, …), all of one layer, where a long list is wanted.
     """
     load(host, LOADED)
-    layer = _tar({"hello": b"imported"})
+    layer = tar({"hello": b"imported"})
     # Podman reads the tag only from the name.
     imported = "/v1.40/images/create?fromSrc=-&repo=demo/imported:1"
-    _done(call(host, "POST", f"{imported}&changes={quote('LABEL from=import')}", layer, TAR))
-    context = _tar(
+    done(call(host, "POST", f"{imported}&changes={quote('LABEL from=import')}", layer, TAR))
+    context = tar(
         {
             "Dockerfile": b"FROM scratch\nCOPY hello /hello\nLABEL stage=prod built=yes\n",
             "hello": b"built",
         }
     )
-    _done(call(host, "POST", "/v1.40/build?t=demo/built:1&rm=1", context, TAR))
+    done(call(host, "POST", "/v1.40/build?t=demo/built:1&rm=1", context, TAR))
     for name in ("demo/built:1", "demo/built:1", "demo/web:1.0"):
         container = json.dumps({"Image": name, "Cmd": ["/hello"]}).encode()
         json_type = {"Content-Type": "application/json"}
-        _done(call(host, "POST", "/v1.40/containers/create", container, json_type))
+        done(call(host, "POST", "/v1.40/containers/create", container, json_type))
     if many:
         images = (
             {
@@ -382,7 +385,25 @@ TAR = {"Content-Type": "application/x-tar"}
 
 def load(host: str, images: Iterable[Mapping[str, Any]]) -> None:
     """Load images as `archive` takes them."""
-    _done(call(host, "POST", "/v1.40/images/load", archive(images), TAR))
+    done(call(host, "POST", "/v1.40/images/load", archive(images), TAR))
+
+
+def load_layout(host: str, content: registry.Registry, digest: str, name: str) -> None:
+    """Load all that a registry holds as an OCI layout, whose index it names."""
+    media_type, index = content.content[digest]
+    annotations = {"io.containerd.image.name": f"docker.io/library/{name}"}
+    descriptor = {"mediaType": media_type, "digest": digest, "size": len(index)}
+    layout = {
+        "schemaVersion": 2,
+        "mediaType": registry.INDEX,
+        "manifests": [descriptor | {"annotations": annotations}],
+    }
+    files = {
+        "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+        "index.json": json.dumps(layout).encode(),
+    }
+    files |= {f"blobs/{key.replace(':', '/')}": blob for key, (_, blob) in content.content.items()}
+    done(call(host, "POST", "/v1.40/images/load", tar(files), TAR))
 
 
 PAUSE = bytes.fromhex(
@@ -401,40 +422,39 @@ def fill_more(host: str) -> None:
     """
     with registry.serving() as source:
         old = "2024-01-02T03:04:05Z"
-        pause = _tar({"pause": PAUSE}, mode=0o755)
+        pause = tar({"pause": PAUSE}, mode=0o755)
 
         def both(name: str, stages: tuple[str, str], layer: bytes, created: str | None) -> str:
             platforms = ("amd64", "arm64")
             images = [
-                source.image(layer, platform, {"stage": stage, "made": name}, created)
+                source.image([layer], platform, {"stage": stage, "made": name}, created)
                 for platform, stage in zip(platforms, stages, strict=True)
             ]
             return source.index(f"{name}:1", [*images, *map(source.attestation, images)])
 
         both("half", ("prod", "test"), pause, old)
-        both("whole", ("prod", "test"), _tar({"file": b"whole"}), old)
-        both("foreign", ("prod", "test"), _tar({"file": b"foreign"}), old)
-        both("undated", ("prod", "test"), _tar({"file": b"undated"}), None)
-        digest = both("digest", ("prod", "prod"), _tar({"file": b"digest"}), old)
-        both("moved", ("prod", "prod"), _tar({"file": b"moved"}), old)
+        both("whole", ("prod", "test"), tar({"file": b"whole"}), old)
+        both("foreign", ("prod", "test"), tar({"file": b"foreign"}), old)
+        both("undated", ("prod", "test"), tar({"file": b"undated"}), None)
+        digest = both("digest", ("prod", "prod"), tar({"file": b"digest"}), old)
+        both("moved", ("prod", "prod"), tar({"file": b"moved"}), old)
         for name, architecture in (
             *(("half:1", ""), ("whole:1", ""), ("whole:1", "arm64")),
             *(("foreign:1", "arm64"), ("undated:1", ""), ("moved:1", "")),
             (f"digest@{digest}", ""),
         ):
-            _pull(host, f"{source.host}/{name}", architecture)
+            pull(host, f"{source.host}/{name}", architecture)
         for name in ("half", "whole", "foreign", "undated", "moved"):
-            _done(
+            done(
                 call(
                     host, "POST", f"/v1.40/images/{source.host}/{name}:1/tag?repo=more/{name}&tag=1"
                 )
             )
             if name != "moved":
-                _done(call(host, "DELETE", f"/v1.40/images/{source.host}/{name}:1"))
-    tar = {"Content-Type": "application/x-tar"}
+                done(call(host, "DELETE", f"/v1.40/images/{source.host}/{name}:1"))
     near = ({"tags": [name], "created": old, "layer": name} for name in ("x:1", "localhost/x:1"))
-    _done(call(host, "POST", "/v1.40/images/load", archive(near), tar))
-    _done(call(host, "POST", "/v1.40/images/more/half:1/tag?repo=more/moved&tag=1"))
+    done(call(host, "POST", "/v1.40/images/load", archive(near), TAR))
+    done(call(host, "POST", "/v1.40/images/more/half:1/tag?repo=more/moved&tag=1"))
     for running in (True, False):
         options = {"Image": "more/half:1", "Cmd": ["/pause"], "HostConfig": {"NetworkMode": "none"}}
         made = call(
@@ -444,12 +464,13 @@ def fill_more(host: str) -> None:
             json.dumps(options).encode(),
             {"Content-Type": "application/json"},
         )
-        _done(made)
+        done(made)
         if running:
-            _done(call(host, "POST", f"/v1.40/containers/{made.json()['Id']}/start"))
+            done(call(host, "POST", f"/v1.40/containers/{made.json()['Id']}/start"))
 
 
-def _pull(host: str, name: str, architecture: str) -> None:
+def pull(host: str, name: str, architecture: str = "") -> None:
+    """Pull from a registry of this machine, for one architecture or for the engine's own."""
     if "Libpod-Api-Version" in call(host, "GET", "/_ping").headers:
         # In Docker's API Podman cannot be told to do without TLS.
         target = f"/v4.0.0/libpod/images/pull?reference={name}&tlsVerify=false&arch={architecture}"
@@ -458,10 +479,12 @@ def _pull(host: str, name: str, architecture: str) -> None:
         short = name.removesuffix(tag)[:-1]
         target = f"/v1.40/images/create?fromImage={short}&tag={tag}"
         target += f"&platform=linux/{architecture}" if architecture else ""
-    _done(call(host, "POST", target))
+    done(call(host, "POST", target))
 
 
-def _done(answer: Answer) -> None:
+def done(answer: Answer) -> Answer:
+    """The answer, if it tells of success."""
     # Both engines report failures of load, import and build in a stream that says 200.
     if answer.status >= 300 or b'"error"' in answer.body:
         raise AssertionError(f"filling failed: {answer.status} {answer.body[-500:]!r}")
+    return answer

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,7 +37,11 @@ class Registry:
         return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
     def image(
-        self, layer: bytes, architecture: str, labels: Mapping[str, str], created: str | None
+        self,
+        layers: Sequence[bytes],
+        architecture: str,
+        labels: Mapping[str, str],
+        created: str | None,
     ) -> dict[str, Any]:
         """An image for one platform; returns its descriptor."""
         config = {
@@ -46,16 +50,16 @@ class Registry:
             "config": {"Labels": dict(labels)},
             "rootfs": {
                 "type": "layers",
-                "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"],
+                "diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers],
             },
-            "history": [{"created_by": "tests"}],
+            "history": [{"created_by": "tests"}] * len(layers),
             **({"created": created} if created else {}),
         }
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": self.put(CONFIG, json.dumps(config).encode()),
-            "layers": [self.put(LAYER, layer)],
+            "layers": [self.put(LAYER, one) for one in layers],
         }
         found = self.put(MANIFEST, json.dumps(manifest).encode())
         return found | {"platform": {"architecture": architecture, "os": "linux"}}

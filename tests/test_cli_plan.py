@@ -66,7 +66,8 @@ def test_programs_get_one_object(engine: FakeEngine) -> None:
     plan = json.loads(done.stdout)
     assert {one["reason"] for one in plan["remove"]} == {"superseded"}
     assert {one["reason"] for one in plan["keep"]} == {"in-use", "latest"}
-    assert plan["frees_at_most"] == 40
+    # 26.1 counts less than there is.
+    assert plan["frees_at_most"] == (None if "26.1" in repr(engine) else 40)
 
 
 @pytest.mark.parametrize(

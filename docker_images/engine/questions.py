@@ -28,6 +28,7 @@ from docker_images.errors import (
 from docker_images.images.models import ImageSummary
 from docker_images.images.normalise import normalise
 from docker_images.images.references import Reference, is_pattern
+from docker_images.images.store import in_containerd
 from docker_images.query import Query
 
 __all__ = ["answer", "narrow_filters"]
@@ -50,7 +51,7 @@ async def answer(engine: Engine, query: Query) -> Images:
         images = await engine.list(query)
     if "before" in query.asked or "since" in query.asked:
         await _check_anchors(engine, query, images)
-    if query.unwanted and _in_containerd(images):
+    if query.unwanted and in_containerd(images):
         images = await _without_unwanted(engine, query, filters, images)
     if query.containers and any(image.containers is None for image in images):
         await _count_containers(engine, query, images)
@@ -181,21 +182,6 @@ async def _name(engine: Engine, images: Images) -> bool:
 # ── What one list does not tell ─────────────────────────────────────────────────────────────────
 
 
-def _in_containerd(images: Iterable[ImageSummary]) -> bool | None:
-    """Whether a list comes from the containerd store; None where it does not show.
-
-    There the id of an image is the digest that its names point to. A graph driver knows a digest
-    only of what was pulled or pushed, and Podman's is never the id.
-    """
-    known: bool | None = None
-    for image in images:
-        if image.descriptor or any(digest.endswith(image.id) for digest in image.repo_digests):
-            return True
-        if image.repo_tags or image.repo_digests:
-            known = False
-    return known
-
-
 async def _without_unwanted(
     engine: Engine, query: Query, filters: Filters, images: Images
 ) -> Images:
@@ -222,7 +208,7 @@ async def _count_containers(engine: Engine, query: Query, images: Images) -> Non
     counts = Counter(id_ if ":" in id_ else f"sha256:{id_}" for id_ in ids if id_)
     unresolved = counts.keys() - {image.id for image in images}
     unknown = False
-    if unresolved and _in_containerd(images) is not False:
+    if unresolved and in_containerd(images) is not False:
         unknown = await _resolve(engine, counts, unresolved)
     for image in images:
         if image.containers is None:
@@ -233,7 +219,7 @@ async def _count_containers(engine: Engine, query: Query, images: Images) -> Non
 async def _resolve(engine: Engine, counts: Counter[str], unresolved: Iterable[str]) -> bool:
     """Find the images of containers whose id is in no list yet; whether some stay unknown."""
     whole = await engine.list(Query(params="all=1", all=True))
-    if not _in_containerd(whole):
+    if not in_containerd(whole):
         return False  # a container of an image that was removed by force
     left = set(unresolved) - {image.id for image in whole}
     if left and engine.speaks is not None and tells_manifests(engine.speaks):

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from email.utils import formatdate
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -418,7 +419,8 @@ def _podman_row(
     counted: bool = True,
 ) -> dict[str, Any]:
     names = list(map(canonical, held.tags))
-    digest = held.extra.get("Digest", held.id)
+    # That of the manifest, while the id is that of the config.
+    digest = held.extra.get("Digest") or f"sha256:{sha256(held.id.encode()).hexdigest()}"
     digests = held.digests
     if digests is None:
         digests = sorted({f"{repository(name)}@{digest}" for name in names})

@@ -1,0 +1,127 @@
+"""Cleanup plans over stores by chance, carried out by every real engine.
+
+    DOCKER_IMAGES_STORES=25 .venv/bin/python -m pytest -n 0 -s tests/test_cleanup_stores.py
+
+takes so many of each engine, and prints what each plan said and what it came to.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import engines
+import pytest
+import registry
+from random_store import Store
+
+from docker_images import CleanupPlan, UnsupportedByEngineError, plan_cleanup, sync
+
+pytestmark = pytest.mark.slow
+
+STORES = int(os.environ.get("DOCKER_IMAGES_STORES", "2"))
+
+
+@pytest.fixture(params=engines.NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(name: str) -> Iterator[Store]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(engines.folder())
+        yield Store(name, stack.enter_context(engines.start(name, folder)), folder)
+
+
+ANY = ["*", "*/*", "*/*/*", "*/*/*/*"]
+DANGLING = {"dangling_only": True}
+
+
+def a_policy(chance: random.Random) -> dict[str, Any]:
+    """What may go and what stays, by chance; often most of it may go."""
+    goes: list[dict[str, Any]] = [
+        DANGLING,
+        {"older_than": timedelta(days=chance.choice([0, 30, 2000]))},
+        {"keep_latest": chance.randint(1, 2)},
+        {"only_reference": ANY[: chance.randint(2, 4)]},
+        {"keep_latest": 1, "older_than": timedelta(days=1)},
+    ]
+    stays: list[dict[str, Any]] = [
+        {"keep_label": "keep"},
+        {"keep_reference": ["*:1", "*/*:1", "*/*/*:1"]},
+    ]
+    policy = dict(chance.choice(goes))
+    for kept in stays:
+        policy |= kept if chance.random() < 0.3 else {}
+    return policy
+
+
+def planned(host: str, policy: dict[str, Any]) -> CleanupPlan:
+    try:
+        images = sync.list_images(host, all=True, containers=True, shared_size=True)
+    except UnsupportedByEngineError:
+        images = sync.list_images(host, all=True, containers=True)
+    return plan_cleanup(images, **policy)
+
+
+def test_what_a_plan_frees_is_within_what_it_said_and_nothing_that_is_kept_goes(
+    store: Store,
+) -> None:
+    met: Counter[str] = Counter()
+    with registry.serving() as source:
+        for number in range(STORES):
+            chance = random.Random(number)
+            store.fill(chance, source)
+            policies = [a_policy(chance), a_policy(chance), {"only_reference": ANY}, DANGLING]
+            for step, policy in enumerate(policies):
+                carry_out(store, policy, f"{number}.{step}", met)
+            store.empty()
+            assert set(store.sizes()) == {0}
+    print(store.name, dict(met))
+    assert met["plans that free"] >= STORES
+
+
+def carry_out(store: Store, policy: dict[str, Any], which: str, met: Counter[str]) -> None:
+    where = (store.name, which, policy)
+    used = store.in_use()
+    rows = {row["Id"]: row for row in store.images()}
+    before = store.sizes()
+    plan = planned(store.host, policy)
+    for name in plan.names:
+        answer = store.remove(name)
+        assert answer.status == 200, (*where, name, answer)
+    for freed in (was - now for was, now in zip(before, store.sizes(), strict=True)):
+        assert (plan.frees_at_least or 0) <= freed, (*where, freed, plan)
+        assert plan.frees_at_most is None or freed <= plan.frees_at_most, (*where, freed, plan)
+    left = {(image.id, image.repo_tags) for image in sync.list_images(store.host, all=True)}
+    stays = {(one.image.id, one.image.repo_tags) for one in plan.keep}
+    for one in plan.remove:
+        tags = tuple(tag for tag in one.image.repo_tags if tag not in one.names)
+        stays |= set() if one.whole else {(one.image.id, tags)}
+    assert left == stays, where
+    assert store.in_use() == used, where
+
+    gone = [rows[id_] for id_ in rows.keys() - {id_ for id_, _ in left}]
+    for row in gone:
+        if "keep_label" in policy:
+            assert "keep" not in (row["Labels"] or {}), where
+        if "older_than" in policy or "keep_latest" in policy:
+            assert row["Created"] > 1_000_000_000, where
+    met["plans"] += 1
+    met["containers of one platform"] += len(used.keys() - rows.keys())
+    met["images of unknown use"] += sum(one.image.in_use is None for one in plan.keep)
+    met["plans that free"] += freed > 0
+    met["of these, at least is known"] += freed > 0 and plan.frees_at_least is not None
+    met["of these, at most is known"] += freed > 0 and plan.frees_at_most is not None
+    met["images that went"] += len(gone)
+    met["images that stayed"] += len(left)
+    met["names that went alone"] += sum(len(one.names) for one in plan.remove if not one.whole)
+    met["bytes freed"] += freed
+    met["bytes said at least"] += plan.frees_at_least or 0
+    met["bytes said at most"] += plan.frees_at_most or 0
+    met.update(f"kept: {one.reason.name}" for one in plan.keep)
+    print(f"  {which} {policy}: {plan.frees_at_least} <= {freed} <= {plan.frees_at_most}")
