@@ -5,7 +5,7 @@ What is not known keeps an image. Refuses to know where the list comes from, and
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, cast
 
@@ -47,11 +47,22 @@ class CleanupReason(enum.Enum):
     OTHER_NAME = "its name is not one of those that may go"
     LATEST = "it is one of the latest of its repository"
     PARENT = "an image that is kept was built on it"
+    CHILD = "an image without a name that is kept might go along, which it was built on"
 
     DANGLING = "no tag and no digest refers to it"
     SUPERSEDED = "its repository has enough that are newer"
     OLD = "it is old enough"
     NAMED = "its name is one of those that may go"
+
+
+_MIGHT_GO_ALONG = {
+    CleanupReason.LABEL,
+    CleanupReason.AGE_UNKNOWN,
+    CleanupReason.RECENT,
+    CleanupReason.CHILD,
+}
+"""Podman 4.3 knows no `noprune`, and removes with an image those without a name that it was built
+on. It stops at one in use. What is kept only because it has no name is worth nothing by itself."""
 
 
 class KeptImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +101,10 @@ class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
     frees_at_most: int | None
     """Bytes: the sizes of the images that go, summed. None where it cannot be known: the containerd
     store before Docker 28 counts neither attestations nor what lists the platforms of an image."""
+
+    unmatched: tuple[tuple[str, str], ...] = ()
+    """What was said in vain, perhaps by a typo: `("keep_reference", "shop/wbe")`, an argument and
+    one of its patterns or labels that no image of the list has."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -227,12 +242,14 @@ def plan_cleanup(
             "nothing says which images may go; give keep_latest=, older_than=, dangling_only=True "
             "or only_reference="
         )
+    only = _patterns("only_reference", only_reference)
+    kept = _patterns("keep_reference", keep_reference)
     policy = _Policy(
         keep_latest=_count(keep_latest),
         before=_moment(older_than, now),
         dangling_only=_flag(dangling_only),
-        only=_names_test("only_reference", only_reference),
-        kept=_names_test("keep_reference", keep_reference),
+        only=_names_test("only_reference", only),
+        kept=_names_test("keep_reference", kept),
         labels=_labels(keep_label),
     )
     by_id: dict[str, list[ImageSummary]] = {}
@@ -249,11 +266,18 @@ def plan_cleanup(
         else:
             keep[id_] = reason
     untagged = {id_ for id_, names in remove.items() if len(names) < len(known[id_].names)}
+    depths = _depths(known)
+    for id_ in sorted(remove.keys() - untagged, key=depths.__getitem__):
+        parent = known[id_].parent
+        if keep.get(parent) in _MIGHT_GO_ALONG and not known[parent].names:
+            keep[id_] = CleanupReason.CHILD
+            del remove[id_]
     for parent in _ancestors([*keep, *untagged], known):
         if parent in remove and parent not in untagged:
             keep[parent] = CleanupReason.PARENT
             del remove[parent]
-    return _plan(known, keep, remove, untagged, policy.reason)
+    unmatched = _unmatched(known.values(), only, kept, policy.labels)
+    return _plan(known, keep, remove, untagged, policy.reason, depths, unmatched)
 
 
 def _plan(
@@ -262,10 +286,11 @@ def _plan(
     remove: Mapping[str, list[str]],
     untagged: set[str],
     reason: CleanupReason,
+    depths: Mapping[str, int],
+    unmatched: Iterable[tuple[str, str]],
 ) -> CleanupPlan:
     gone = [entry for id_ in remove if id_ not in untagged for entry in known[id_].entries]
     containerd = in_containerd(entry for one in known.values() for entry in one.entries)
-    depths = _depths(known)
     return CleanupPlan(
         remove=tuple(
             RemovedImage(
@@ -282,7 +307,31 @@ def _plan(
         ),
         frees_at_least=_sum(freed_at_least(image, containerd) for image in gone),
         frees_at_most=_sum(freed_at_most(image, containerd) for image in gone),
+        unmatched=tuple(unmatched),
     )
+
+
+def _unmatched(
+    images: Iterable[_Image],
+    only: Iterable[str] | None,
+    kept: Iterable[str] | None,
+    labels: Iterable[tuple[str, str | None]],
+) -> Iterator[tuple[str, str]]:
+    """The patterns and labels that nothing has."""
+    judged = [name for image in images for name in image.names]
+    named = [name for image in images for name in (*image.tags, *image.digests)]
+    for argument, patterns, names in (
+        ("only_reference", only, judged),
+        ("keep_reference", kept, named),
+    ):
+        for pattern in patterns or ():
+            matches = _names_test(argument, [pattern])
+            if matches is not None and not matches(names):
+                yield argument, pattern
+    for key, value in labels:
+        entries = (entry for image in images for entry in image.entries)
+        if not any(_has_label(entry.labels, [(key, value)]) for entry in entries):
+            yield "keep_label", key if value is None else f"{key}={value}"
 
 
 def freed_at_least(image: ImageSummary, containerd: bool | None) -> int | None:
@@ -425,15 +474,23 @@ def _moment(older_than: object, now: object) -> float | None:
     return (now or datetime.now(UTC)).timestamp() - older_than.total_seconds()
 
 
-def _names_test(argument: str, patterns: object) -> Callable[[Iterable[str]], bool] | None:
+def _patterns(argument: str, patterns: object) -> list[str] | None:
     if patterns is None:
         return None
     texts = _texts(argument, patterns)
     if not texts:
         raise ValueError(f"{argument}= is empty; leave it out where no name is meant")
+    return texts
+
+
+def _names_test(
+    argument: str, patterns: list[str] | None
+) -> Callable[[Iterable[str]], bool] | None:
+    if patterns is None:
+        return None
     try:
         # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
-        return reference_test(texts, podman=argument == "keep_reference")
+        return reference_test(patterns, podman=argument == "keep_reference")
     except ValueError as error:
         raise ValueError(f"{argument}= has a {error}") from None
 

@@ -165,6 +165,36 @@ def test_what_a_kept_image_was_built_on_is_kept_at_any_distance() -> None:
     assert (found.names, why_kept(found)) == (("sha256:4",), ["IN_USE", "PARENT", "PARENT"])
 
 
+@pytest.mark.parametrize(
+    ("base", "policy", "kept"),
+    [
+        ({"days": None}, {"older_than": DAY}, ["AGE_UNKNOWN", "CHILD", "CHILD"]),
+        (
+            {"labels": {"a": ""}},
+            {"older_than": DAY, "keep_label": "a"},
+            ["LABEL", "CHILD", "CHILD"],
+        ),
+        ({"containers": 1}, {"older_than": DAY}, ["IN_USE"]),  # what is in use is not taken along
+        ({}, {"only_reference": "*"}, ["NO_NAME", "NO_NAME"]),
+    ],
+)
+def test_what_podman_might_take_along_keeps_what_was_built_on_it(
+    base: dict[str, Any], policy: dict[str, Any], kept: list[str]
+) -> None:
+    images = (
+        an_image("1", **base),
+        an_image("2", parent_id="sha256:1"),
+        an_image("3", "web:1", parent_id="sha256:2"),
+    )
+    assert why_kept(plan(*images, **policy)) == kept
+
+
+def test_an_image_with_a_name_is_not_taken_along() -> None:
+    base = an_image("1", "base:1", days=None)
+    found = plan(base, an_image("2", "web:1", parent_id="sha256:1"), older_than=DAY)
+    assert (found.names, why_kept(found)) == (("web:1",), ["AGE_UNKNOWN"])
+
+
 def test_an_image_goes_before_what_it_was_built_on() -> None:
     found = plan(
         an_image("1"),
@@ -178,6 +208,31 @@ def test_an_image_goes_before_what_it_was_built_on() -> None:
 def test_parents_in_a_circle_end() -> None:
     circle = an_image("1", parent_id="sha256:2"), an_image("2", parent_id="sha256:1")
     assert len(plan(*circle, older_than=DAY).names) == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "unmatched"),
+    [
+        ({"keep_reference": "web"}, ()),
+        ({"keep_reference": "wbe"}, (("keep_reference", "wbe"),)),
+        ({"keep_reference": iter(["web:1", "db"])}, (("keep_reference", "db"),)),
+        ({"keep_reference": f"ghcr.io/web@{DIGEST}"}, ()),
+        ({"only_reference": ["web:[1-9]", "db:?"]}, (("only_reference", "db:?"),)),
+        ({"keep_label": ["a", "a=b", "a=c"]}, (("keep_label", "a=c"),)),
+        (
+            {"keep_label": {"a": None, "b": None, "c": "d"}},
+            (("keep_label", "b"), ("keep_label", "c=d")),
+        ),
+    ],
+)
+def test_what_matches_nothing_is_told(
+    policy: dict[str, Any], unmatched: tuple[tuple[str, str], ...]
+) -> None:
+    digests = (f"web@{DIGEST}", f"ghcr.io/web@{DIGEST}")
+    found = plan(
+        an_image("1", "web:1", labels={"a": "b"}, repo_digests=digests), older_than=DAY, **policy
+    )
+    assert found.unmatched == unmatched
 
 
 # ── Names ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """`docker-images plan`: which images may go, and why."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,67 @@ def test_programs_get_one_object(engine: FakeEngine) -> None:
     assert {one["reason"] for one in plan["keep"]} == {"in-use", "latest"}
     # 26.1 counts less than there is.
     assert plan["frees_at_most"] == (None if "26.1" in repr(engine) else 40)
+
+
+@pytest.fixture
+def another() -> Iterator[FakeEngine]:
+    with FakeEngine([image("db:1", created=NOW - 30 * DAY, size=7)]) as engine:
+        yield engine
+
+
+def test_several_engines_have_a_plan_each(engine: FakeEngine, another: FakeEngine) -> None:
+    words = ["plan", "-H", engine.host, "-H", another.host, "--only-reference", "*"]
+    words += ["--older-than", "7d"]
+    done = run(*words)
+    lines = [re.split(r" {3,}", line) for line in done.stdout.splitlines()]
+    assert (done.returncode, lines[0][-1]) == (0, "ENGINE")
+    assert [line[0] for line in lines if line[-1] == another.host] == ["db:1"]
+    assert len([line for line in lines if line[-1] == engine.host]) == 6
+    plans = json.loads(run(*words, "--json").stdout)
+    assert [one["engine"] for one in plans] == [engine.host, another.host]
+    assert [len(one["remove"]) for one in plans] == [0, 1]
+
+
+def test_one_of_several_engines_may_fail(another: FakeEngine) -> None:
+    words = ["plan", "-H", "unix:///nowhere.sock", "-H", another.host, "--older-than", "7d"]
+    for form in [], ["--json"]:
+        done = run(*words, *form)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert "/nowhere.sock" in done.stderr
+        assert "db:1" in done.stdout
+
+
+def test_without_any_of_several_engines_there_are_no_plans() -> None:
+    words = ["plan", "-H", "unix:///nowhere.sock", "-H", "unix:///other.sock", "--dangling-only"]
+    assert json.loads(run(*words, "--json").stdout) == []
+    assert run(*words).returncode == 1
+
+
+def test_names_are_of_one_engine_as_docker_rmi_talks_to_one(another: FakeEngine) -> None:
+    words = ["plan", "-H", another.host, "--dangling-only", "--names"]
+    done = run(*words, "-H", "unix:///nowhere.sock")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--names is for one engine" in done.stderr
+    assert run(*words, "-H", another.host).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        (["--keep-reference", "ghcr.io/shop/wbe"], "--keep-reference 'ghcr.io/shop/wbe'"),
+        (["--keep-label", "kep=yes"], "--keep-label 'kep=yes'"),
+        (["--only-reference", "web"], "--only-reference 'web'"),
+        (["--keep-reference", "db"], ""),
+    ],
+)
+def test_what_matches_nothing_is_a_warning(
+    another: FakeEngine, policy: list[str], told: str
+) -> None:
+    with FakeEngine([image("shop/api:1")]) as engine:
+        words = ["plan", "-H", engine.host, "-H", another.host, "--older-than", "7d"]
+        done = run(*words, *policy)
+    warning = f"docker-images: warning: {told} matches no image\n" if told else ""
+    assert (done.returncode, done.stderr) == (0, warning)
 
 
 @pytest.mark.parametrize(

@@ -19,80 +19,83 @@ from docker_images.cli.arguments import Named, question
 from docker_images.cli.words import PROG, UsageError, say
 from docker_images.client import DockerClient
 from docker_images.errors import DockerImagesError, EngineResponseError, UnsupportedByEngineError
+from docker_images.fleet import gather_images
 from docker_images.images.models import ImageSummary
 from docker_images.text import printable
 
-__all__ = ["Answers", "ask", "ask_one", "logged_by", "patience"]
+__all__ = ["ask_each", "ask_one", "logged_by", "patience"]
+
+Images: TypeAlias = list[ImageSummary]
+Answers: TypeAlias = dict[Named, Images | DockerImagesError]
 
 
-Answers: TypeAlias = dict[Named, list[ImageSummary] | DockerImagesError]
+def ask_each(
+    options: argparse.Namespace, *, wish: Collection[str] = (), **more: bool
+) -> tuple[list[tuple[str | None, Images]], int]:
+    """Those engines that answer, in the order of the command line, and the exit status.
 
-
-def ask(options: argparse.Namespace, *, wish: Collection[str] = (), **more: bool) -> Answers:
-    """What each engine answers, in the order of the command line.
-
-    `wish` names what is asked of those engines only that can tell it.
+    Each with its name where several were asked; then one that fails is a line on stderr, and the
+    status is 1. The only one raises what `list_images` raises. `wish` names what is asked of those
+    engines only that can tell it.
     """
     engines = list(dict.fromkeys(options.engines or [Named()]))
     names = ", ".join(map(str, engines))
     with logged_by(_Warnings(logging.WARNING)), patience(names):
-        return anyio.run(_ask, engines, options, question(options) | more, wish)
+        answers = anyio.run(_ask, engines, options, question(options) | more, tuple(wish))
+    answered: list[tuple[str | None, Images]] = []
+    status = 0
+    for named, answer in answers.items():
+        if not isinstance(answer, DockerImagesError):
+            answered.append((str(named) if len(answers) > 1 else None, answer))
+        elif len(answers) == 1:
+            raise answer
+        else:
+            say(str(answer))
+            status = 1
+    return answered, status
 
 
-def ask_one(
-    options: argparse.Namespace, *, wish: Collection[str] = (), **more: bool
-) -> list[ImageSummary]:
+def ask_one(options: argparse.Namespace, *, wish: Collection[str] = (), **more: bool) -> Images:
     """What the one engine answers; raises what `list_images` raises."""
-    (answer,) = ask(options, wish=wish, **more).values()
-    if isinstance(answer, DockerImagesError):
-        raise answer
-    return answer
+    ((_, images),), _ = ask_each(options, wish=wish, **more)
+    return images
 
 
 async def _ask(
-    engines: list[Named], options: argparse.Namespace, asked: dict[str, Any], wish: Collection[str]
+    engines: list[Named], options: argparse.Namespace, asked: dict[str, Any], wish: tuple[str, ...]
 ) -> Answers:
     async with AsyncExitStack() as stack:
         if options.demo:
             demo = await stack.enter_async_context(_demo_engine())
             engines = [Named(host=demo.host)]
-        clients = {
-            named: DockerClient(named.host, context=named.context, timeout=options.timeout)
-            for named in engines
-        }
-        answers: Answers = {named: [] for named in engines}
-
-        async def one(named: Named) -> None:
-            async with clients[named] as client:
-                try:
-                    answers[named] = await _list(client, asked, wish)
-                except DockerImagesError as error:
-                    answers[named] = error
-
-        if len(engines) == 1:
-            await one(engines[0])
-        else:
-            async with anyio.create_task_group() as group:
-                for named in engines:
-                    group.start_soon(one, named)
-        return answers
+        clients: dict[Named, DockerClient] = {}
+        for named in engines:
+            client = DockerClient(named.host, context=named.context, timeout=options.timeout)
+            clients[named] = await stack.enter_async_context(client)
+        return await _gather(clients, asked, wish)
 
 
-async def _list(
-    client: DockerClient, asked: dict[str, Any], wish: Collection[str]
-) -> list[ImageSummary]:
-    left = list(wish)
-    while True:
-        try:
-            return await client.list_images(**(asked | dict.fromkeys(left, True)))
-        except UnsupportedByEngineError as error:
-            if error.option not in left:
-                raise
-            left.remove(error.option)
-        except EngineResponseError:
-            if "containers" not in left:
-                raise
-            left.remove("containers")  # what stands before the engine may refuse to tell of them
+async def _gather(
+    clients: dict[Named, DockerClient], asked: dict[str, Any], wish: tuple[str, ...]
+) -> Answers:
+    """All answers; an engine that refuses a wish is asked again without it."""
+    answers = await gather_images(clients, **(asked | dict.fromkeys(wish, True)))
+    again: dict[str, dict[Named, DockerClient]] = {}
+    for named, answer in answers.items():
+        refused = _refused(answer)
+        if refused in wish:
+            again.setdefault(refused, {})[named] = clients[named]
+    for refused, some in again.items():
+        answers |= await _gather(some, asked, tuple(one for one in wish if one != refused))
+    return answers
+
+
+def _refused(answer: Images | DockerImagesError) -> str:
+    """The option that an engine refuses, if that may be why it fails."""
+    if isinstance(answer, UnsupportedByEngineError):
+        return answer.option
+    # What stands before the engine may refuse to tell of containers.
+    return "containers" if isinstance(answer, EngineResponseError) else ""
 
 
 def _demo_engine() -> Any:

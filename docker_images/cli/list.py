@@ -7,10 +7,9 @@ import argparse
 from typing import NoReturn
 
 from docker_images.cli.arguments import which_engine, which_images
-from docker_images.cli.ask import ask
+from docker_images.cli.ask import ask_each
 from docker_images.cli.rows import SORTS, Found, images_in_order
-from docker_images.cli.words import PROG, UsageError, say
-from docker_images.errors import DockerImagesError
+from docker_images.cli.words import PROG, UsageError
 
 __all__ = ["add_options", "arguments", "run"]
 
@@ -84,22 +83,13 @@ def run(options: argparse.Namespace) -> int:
     form = options.form or "table"
     if options.total and form not in ("table", "tree"):
         raise UsageError("--total is for the table and for --tree; leave it out, or use jq")
-    answers = ask(
+    answered, status = ask_each(
         options,
         wish=("manifests", "containers") if form == "tree" else (),
         shared_size=options.shared_size,
         manifests=options.manifests,
     )
-    status = 0
-    found: list[Found] = []
-    for named, answer in answers.items():
-        if not isinstance(answer, DockerImagesError):
-            found += (Found(str(named) if len(answers) > 1 else None, image) for image in answer)
-        elif len(answers) == 1:
-            raise answer
-        else:
-            say(str(answer))
-            status = 1
+    found = [Found(engine, image) for engine, images in answered for image in images]
     if form in ("json", "jsonl"):
         from docker_images.cli import forms
 

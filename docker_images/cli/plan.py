@@ -7,15 +7,18 @@ import argparse
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from docker_images.cleanup import CleanupPlan, CleanupReason, plan_cleanup
 from docker_images.cli.arguments import checked, which_engine
-from docker_images.cli.ask import ask_one
-from docker_images.cli.words import moment, shown, size
+from docker_images.cli.ask import ask_each
+from docker_images.cli.words import UsageError, moment, say, shown, size
 from docker_images.images.models import ImageSummary
 
 __all__ = ["arguments", "run"]
+
+Plans: TypeAlias = list[tuple[str | None, CleanupPlan]]
+"""The name of an engine, where there are several, and its plan."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "use, or may be, is kept. 'docker-images plan ... --names | xargs -r docker rmi "
         "--no-prune' removes what was shown."
     )
-    which_engine(parser)
+    which_engine(parser, several=True)
     goes = parser.add_argument_group("what goes (at least one)")
     goes.add_argument(
         "--keep-latest", type=int, metavar="N", help="all but the N newest of each repository"
@@ -52,14 +55,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     form = parser.add_argument_group("form").add_mutually_exclusive_group()
     form.add_argument("--names", action="store_true", help="what docker rmi takes, one a line")
-    form.add_argument("--json", action="store_true", help="one JSON object")
+    form.add_argument(
+        "--json", action="store_true", help="one JSON object; of several engines an array of them"
+    )
     # The question is always that for the whole list.
     parser.set_defaults(all=True, dangling=None, label=None, exclude_label=None, reference=None)
     parser.set_defaults(before=None, since=None, until=None, filters=[])
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the plan; the exit status is 0, whatever is in it."""
+    """Print the plan; the exit status is 1 where one of several engines failed, otherwise 0."""
+    several = len({*(options.engines or ())}) > 1
+    if options.names and several:
+        raise UsageError(
+            "--names is for one engine, since docker rmi talks to one; plan each by itself"
+        )
     policy: dict[str, Any] = {
         "keep_latest": options.keep_latest,
         "older_than": options.older_than,
@@ -71,20 +81,26 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(options.older_than, int | float):
         policy["older_than"] = datetime.fromtimestamp(options.older_than, UTC)
     plan_cleanup([], **policy)  # a policy that is none is found before anybody is asked
-    plan = plan_cleanup(ask_one(options, wish=("shared_size",), containers=True), **policy)
+    answered, status = ask_each(options, wish=("shared_size",), containers=True)
+    plans: Plans = [(engine, plan_cleanup(images, **policy)) for engine, images in answered]
+    # What one engine has and another has not is no typo.
+    for argument, text in plans[0][1].unmatched if plans else ():
+        if all((argument, text) in plan.unmatched for _, plan in plans):
+            say(f"warning: {argument}={text!r} matches no image")
     if options.names:
-        sys.stdout.write("".join(f"{name}\n" for name in plan.names))
+        sys.stdout.write("".join(f"{name}\n" for _, plan in plans for name in plan.names))
     elif options.json:
         from docker_images.cli.forms import write_value
 
-        write_value(_as_json(plan))
+        told = [_as_json(engine, plan) for engine, plan in plans]
+        write_value(told if several else told[0])
     else:
-        _print(plan)
-    return 0
+        _print(plans)
+    return status
 
 
-def _as_json(plan: CleanupPlan) -> dict[str, object]:
-    return {
+def _as_json(engine: str | None, plan: CleanupPlan) -> dict[str, object]:
+    return ({} if engine is None else {"engine": engine}) | {
         "remove": [
             {
                 "image": one.image,
@@ -97,6 +113,7 @@ def _as_json(plan: CleanupPlan) -> dict[str, object]:
         "keep": [{"image": one.image, "reason": _code(one.reason)} for one in plan.keep],
         "frees_at_least": plan.frees_at_least,
         "frees_at_most": plan.frees_at_most,
+        "unmatched": plan.unmatched,
     }
 
 
@@ -104,7 +121,7 @@ def _code(reason: CleanupReason) -> str:
     return reason.name.lower().replace("_", "-")
 
 
-def _print(plan: CleanupPlan) -> None:
+def _print(plans: Plans) -> None:
     from docker_images.cli.table import Column, show, write
 
     columns = [
@@ -114,32 +131,56 @@ def _print(plan: CleanupPlan) -> None:
         Column("WHY", folds=" "),
         Column("SIZE", right=True),
     ]
-    rows = [
-        row
-        for one in plan.remove
-        for row in _rows(one.names, one.image, "remove" if one.whole else "untag", one.reason)
-    ]
-    for kept in plan.keep:
-        names = kept.image.repo_tags or kept.image.repo_digests
-        rows += _rows(names, kept.image, "keep", kept.reason)
+    if any(engine is not None for engine, _ in plans):
+        columns.append(Column("ENGINE"))
+    rows: list[list[str]] = []
+    for engine, plan in plans:
+        for one in plan.remove:
+            what = "remove" if one.whole else "untag"
+            rows += _rows(one.names, one.image, what, one.reason, engine)
+        for kept in plan.keep:
+            names = kept.image.repo_tags or kept.image.repo_digests
+            rows += _rows(names, kept.image, "keep", kept.reason, engine)
     show(columns, rows)
-    write([f"frees {_frees(plan)}\n"])
+    write([f"frees {_frees([plan for _, plan in plans])}\n"])
 
 
-def _frees(plan: CleanupPlan) -> str:
-    if plan.frees_at_most is None:
-        return f"about {size(sum(one.image.size for one in plan.remove if one.whole))}"
-    if plan.frees_at_least is None:
-        return f"at most {size(plan.frees_at_most)}"
-    return f"{size(plan.frees_at_least)} to {size(plan.frees_at_most)}"
+def _frees(plans: list[CleanupPlan]) -> str:
+    least = _sum(plan.frees_at_least for plan in plans)
+    most = _sum(plan.frees_at_most for plan in plans)
+    if most is None:
+        gone = (one.image.size for plan in plans for one in plan.remove if one.whole)
+        return f"about {size(sum(gone))}"
+    return f"at most {size(most)}" if least is None else f"{size(least)} to {size(most)}"
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    total = 0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
 
 
 def _rows(
-    names: Iterable[str], image: ImageSummary, what: str, reason: CleanupReason
+    names: Iterable[str],
+    image: ImageSummary,
+    what: str,
+    reason: CleanupReason,
+    engine: str | None,
 ) -> list[list[str]]:
     """A line for each name; the first one has the size."""
     texts = [shown(name) for name in names if name != image.id] or ["<none>"]
+    where = [] if engine is None else [shown(engine)]
     return [
-        [text, shown(image.short_id), what, reason.value, "" if number else size(image.size)]
+        [
+            text,
+            shown(image.short_id),
+            what,
+            reason.value,
+            "" if number else size(image.size),
+            *where,
+        ]
         for number, text in enumerate(texts)
     ]
