@@ -76,7 +76,7 @@ async def test_the_question_is_that_of_a_list(anyio_backend: str) -> None:
             assert [one.repo_tags for one in update.added] == [("web:2",)]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429, 500, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429, 500, 501, 502, 503, 504])
 async def test_where_events_are_refused_it_polls_and_says_so(
     anyio_backend: str, status: int
 ) -> None:
@@ -258,7 +258,8 @@ class Jumping(Clock):
 
     def __init__(self) -> None:
         self.time = 1000.0
-        self.listed: list[tuple[float, float]] = []
+        self.stirs = 0
+        """Counts whatever somebody does: nobody jumps while it does."""
         self._waiting: dict[object, float] = {}
 
     def now(self) -> float:
@@ -271,14 +272,18 @@ class Jumping(Clock):
         """One task of the watch after the other may jump: the one with the nearest moment."""
         mine = object()
         self._waiting[mine] = until
+        self.stirs += 1
         try:
             while not event.is_set() and self.time < until:
-                for _ in range(12):  # whoever has something to do does it in no time
+                turns, seen = 0, self.stirs
+                while turns < 12:  # whoever has something to do does it in no time
                     await checkpoint()
+                    turns, seen = (turns + 1 if seen == self.stirs else 0), self.stirs
                 nearest = min(self._waiting.values())
                 if not event.is_set() and until == nearest < inf:
                     self.time = max(self.time, until)
         finally:
+            self.stirs += 1
             del self._waiting[mine]
 
     def scope(self, until: float) -> anyio.CancelScope:
@@ -296,11 +301,14 @@ class Script:
         self.down: DockerImagesError | None = None
         self.refusals = 0
         self.refuses = False
+        self.asked = 0
         self.lists: list[tuple[float, float]] = []
         self.attempts = 0
         self.streams: list[ScriptStream] = []
 
     async def list(self) -> list[ImageSummary]:
+        self.asked += 1
+        self.clock.stirs += 1
         await checkpoint()
         if self.down is not None:
             raise self.down
@@ -314,6 +322,7 @@ class Script:
 
     async def open(self, since: float | None) -> "ScriptStream":
         self.attempts += 1
+        self.clock.stirs += 1
         await checkpoint()
         if self.down is not None:
             raise self.down
@@ -433,6 +442,23 @@ async def test_at_most_a_tenth_of_the_time_is_spent_on_lists(
         end = begin + 600
         spent = sum(max(0.0, min(e, end) - max(b, begin)) for b, e in script.lists[1:])
         assert spent <= 60 + 1e-6, (begin, spent)
+
+
+async def test_what_a_proxy_says_of_an_engine_that_is_down_is_an_outage_as_any_other(
+    anyio_backend: str,
+) -> None:
+    async with scripted() as (script, watch):
+        await run(watch, lambda: script.clock.time > 1010)
+        script.down = EngineResponseError("no engine", status=503)
+        script.streams[-1].end()
+        before = script.asked
+        (update,) = await run(watch, lambda: script.clock.time > 4610)
+        assert update.error is script.down
+        assert script.asked - before + script.attempts <= 170
+        script.down, back = None, script.clock.time
+        (update,) = await run(watch, lambda: watch.error is None and watch.source == "events")
+        assert update.error is None
+        assert script.clock.time - back <= 31
 
 
 @pytest.mark.parametrize(("refusals", "news"), [(1, 0), (5, 0), (8, 1)])

@@ -5,13 +5,14 @@ only. As recorded from Docker 20.10 to 29 and Podman 4.3 and 5.8, and read in mo
 `daemon/events/events.go` and Podman's `libpod/events`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from docker_images.testing.shapes import Shape, Version
 
-__all__ = ["RING", "Event", "content_type", "record"]
+__all__ = ["RING", "Event", "Telling", "content_type", "record"]
 
 RING = 256
 """How many events an engine can replay; Docker's, of all types."""
@@ -29,6 +30,36 @@ class Event(msgspec.Struct, frozen=True):
     """As Docker calls it: `"load"`, `"tag"`, `"untag"` or `"delete"`."""
     id: str
     name: str = ""
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stream tells its events, with whatever goes wrong; see `faults.events`."""
+
+    cut: int | None = None
+    late: float = 0.0
+    lose: int | None = None
+    twice: bool = False
+    backwards: bool = False
+    foreign: int = 0
+    clock: float = 0.0
+
+    def opening(self, now: float) -> list[Event]:
+        """What comes right after the head."""
+        return [self._foreign(now - 3600)] * self.foreign
+
+    def told(self, events: Sequence[tuple[int, Event]]) -> list[Event]:
+        """What is told of events that are due together, each with its number in the stream."""
+        told: list[Event] = []
+        for number, event in events:
+            if self.foreign:
+                told.append(self._foreign(event.time))
+            if self.lose is None or (number + 1) % self.lose:
+                one = msgspec.structs.replace(event, time=event.time + self.clock)
+                told += [one] * (2 if self.twice else 1)
+        return told[::-1] if self.backwards else told
+
+    def _foreign(self, time: float) -> Event:
+        return Event(time + self.clock, "tag", f"sha256:{'f0' * 32}", "foreign:1")
 
 
 def content_type(shape: Shape, version: Version) -> str:

@@ -2,7 +2,8 @@
 
 Each function makes a `Fault`. With `nth` it hits one request: the nth of `engine.requests`, counted
 from 1 over those whose path is `path`; without, it hits each. `path` is as in `Request.path`:
-`"/images/json"`.
+`"/images/json"`. What `events` makes is for the stream of events alone; of the others those that
+end an answer in its midst end the stream, too.
 """
 
 from typing import Literal
@@ -10,11 +11,13 @@ from typing import Literal
 import msgspec
 
 from docker_images.testing.answers import Answer
+from docker_images.testing.events import Telling
 
 __all__ = [
     "Fault",
     "close_after_head",
     "error",
+    "events",
     "forbidden",
     "garbage",
     "hang",
@@ -48,6 +51,17 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes sent at a time."""
     pause: float = 0
     """Seconds to wait before each of them."""
+    telling: Telling | None = None
+    """How the events are told, if it is about them."""
+
+    @property
+    def stream(self) -> Telling | None:
+        """How it lets a stream of events begin; None where it does not."""
+        if self.telling is not None:
+            return self.telling
+        if self.answer is not None or self.raw is not None or self.send == "nothing":
+            return None
+        return Telling(cut=None if self.then == "go on" else 0)
 
 
 def hang(
@@ -124,3 +138,38 @@ def forbidden(*, nth: int | None = None, path: str | None = None) -> Fault:
 def no_api_version(*, nth: int | None = None, path: str | None = None) -> Fault:
     """The engine's answer, but something in front of it took the `Api-Version` away."""
     return Fault(name="no_api_version", drop=("Api-Version",), nth=nth, path=path)
+
+
+def events(
+    *,
+    cut: int | None = None,
+    then: Literal["close", "reset", "hang"] = "close",
+    late: float = 0.0,
+    lose: int | None = None,
+    twice: bool = False,
+    backwards: bool = False,
+    foreign: int = 0,
+    clock: float = 0.0,
+    nth: int | None = None,
+) -> Fault:
+    """A stream of events with any of these faults, or several of them.
+
+    `cut`: it breaks after so many bytes behind its head. `then` says how: it ends, is reset, or
+    stays open with nothing more to come, as a connection does that is half open; with `cut=0` such
+    a stream is silent from the start. `late`: each event comes so many seconds after it happened,
+    by the engine's clock. `lose`: every so manieth is lost, with 1 all are. `twice`: each comes
+    twice. `backwards`: those that are due together come in the wrong order. `foreign`: so many
+    events of images that this engine does not have come right after the head, from an hour ago,
+    and one before each event, as from Podman, whose stores share a log. `clock`: each says it
+    happened so many seconds later. `nth` counts the streams.
+    """
+    telling = Telling(
+        cut=cut,
+        late=late,
+        lose=lose,
+        twice=twice,
+        backwards=backwards,
+        foreign=foreign,
+        clock=clock,
+    )
+    return Fault(name="events", telling=telling, then=then, nth=nth, path="/events")

@@ -155,12 +155,16 @@ def as_image(given: AnyImage) -> FakeImage:
 class Images:
     """What an engine holds, in the order it got it; to be changed while it runs."""
 
-    def __init__(self, images: Iterable[AnyImage] = ()) -> None:
+    def __init__(
+        self, images: Iterable[AnyImage] = (), *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._images: list[FakeImage] = []
-        self._clock: Callable[[], float] = time.time
+        self._clock = clock
         self._silent = True
         self.events: list[Event] = []
         """What the engine told of changes, oldest first."""
+        self.listeners: set[Callable[[], object]] = set()
+        """Called after each event, in the thread that changes."""
         for given in images:
             self.add(given)
         self._silent = False
@@ -177,6 +181,8 @@ class Images:
     def _tell(self, action: str, held: FakeImage, name: str = "") -> None:
         if not self._silent:
             self.events.append(Event(self._clock(), action, held.id, name))
+            for heard in tuple(self.listeners):
+                heard()
 
     def __iter__(self) -> Iterator[FakeImage]:
         # A copy, taken in one step: the server may read while another thread changes.

@@ -9,9 +9,19 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    ExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
+from email.utils import formatdate
 from http import HTTPStatus
+from itertools import takewhile
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +33,7 @@ import h11
 import msgspec
 
 from docker_images.testing.answers import Answer, Request, answer, read_request
-from docker_images.testing.events import RING, record
+from docker_images.testing.events import RING, Event, Telling, record
 from docker_images.testing.faults import Fault
 from docker_images.testing.images import AnyImage, Images
 from docker_images.testing.shapes import Shape, shape_named, version_of
@@ -44,7 +54,8 @@ class FakeEngine:
     `"docker 20.10"` or `"podman 4"`. `api_version` and `min_api_version` replace what it speaks.
     `faults` go wrong from the start. With `strict` a request that no route leads to makes the end
     of the block raise `UnknownRequest`. `tcp` listens on a loopback port in place of a unix socket,
-    whose permissions are `mode`. `clock` tells the time that `until` refers to.
+    whose permissions are `mode`. `clock` tells the engine's time: that of its answers and events,
+    and that which `until` refers to.
     """
 
     def __init__(
@@ -60,7 +71,7 @@ class FakeEngine:
         mode: int = 0o600,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.images: Images = Images(images)
+        self.images: Images = Images(images, clock=clock)
         """What the engine holds; change it at any time."""
         self.requests: list[Request] = []
         """What was asked, oldest first; clear it to count anew."""
@@ -71,6 +82,7 @@ class FakeEngine:
         self._unknown: list[Request] = []
         self._failure: Exception | None = None
         self._tcp, self._mode, self._clock = tcp, mode, clock
+        self._forgotten = 0  # events before its last start
         self._host = ""
         self._listener: tuple[socket.socket, anyio.CancelScope] | None = None
         self._connections: dict[anyio.CancelScope, socket.socket] = {}
@@ -212,6 +224,7 @@ class FakeEngine:
             self.chmod(self._mode)
             listener.listen(128)
         listener.setblocking(False)
+        self._forgotten = len(self.images.events)
         scope = anyio.CancelScope()
         self._listener = listener, scope
         self._tasks.start_soon(self._accept, listener, scope)
@@ -279,8 +292,10 @@ class FakeEngine:
             stream.consume()
         given = self._answer(shape, request)
         bare = request.method == "HEAD"
-        if request.path == "/events" and fault is None and given.status == 200:
-            await self._tell(stream, http, given, request)
+        telling = Telling() if fault is None else fault.stream
+        if request.path == "/events" and given.status == 200 and telling is not None:
+            if await self._tell(stream, http, given, request, telling, fault):
+                stream.reset()
             return False
         if fault is None:
             await stream.send(b"".join(_written(http, given, shape.chunk, bare)))
@@ -289,33 +304,90 @@ class FakeEngine:
         return http.our_state is h11.DONE and http.their_state is h11.DONE
 
     async def _tell(
-        self, stream: "_Stream", http: h11.Connection, given: Answer, request: Request
-    ) -> None:
-        """The stream of events, to the end of the connection."""
-        shape = self._shape
-        version = shape.api if request.version is None else version_of(request.version)
+        self,
+        stream: "_Stream",
+        http: h11.Connection,
+        given: Answer,
+        request: Request,
+        telling: Telling,
+        fault: Fault | None,
+    ) -> bool:
+        """The stream of events, until it breaks or the client leaves; whether to reset it."""
+        for name in () if fault is None else fault.drop:
+            given = given.without(name)
         head = [*given.headers, ("Transfer-Encoding", "chunked")]
+        pieces = self._pieces(http, request, telling, len(self.images.events))
         await stream.send(http.send(h11.Response(status_code=200, headers=head)) or b"")
-        since = request.query.get("since")
-        events = self.images.events
-        told = len(events)
-        if since:
-            old = events[-RING:]
-            told -= len([event for event in old if event.time >= float(since)])
-        async with anyio.create_task_group() as tasks:
+        resets = fault is not None and fault.then == "reset"
+        async with aclosing(pieces), anyio.create_task_group() as tasks:
 
-            async def until_it_ends() -> None:
+            async def tell() -> None:
+                left = telling.cut
+                with suppress(OSError):
+                    while left != 0:
+                        data = (await anext(pieces))[:left]
+                        await stream.send(data)
+                        left = None if left is None else left - len(data)
+                if fault is None or fault.then != "hang":
+                    tasks.cancel_scope.cancel()
+
+            tasks.start_soon(tell)
+            if not resets:  # which what nobody read makes it
                 await stream.ended()
                 tasks.cancel_scope.cancel()
+        return resets
 
-            tasks.start_soon(until_it_ends)
+    async def _pieces(
+        self, http: h11.Connection, request: Request, telling: Telling, told: int
+    ) -> AsyncGenerator[bytes]:
+        """What a stream sends after its head, without end; so many events were before it."""
+        shape = self._shape
+        version = shape.api if request.version is None else version_of(request.version)
+
+        def written(told: Iterable[Event]) -> bytes:
+            lines = (h11.Data(data=record(shape, version, event)) for event in told)
+            return b"".join(http.send(line) or b"" for line in lines)
+
+        if first := written(telling.opening(self._clock())):
+            yield first
+        events = self.images.events
+        if since := request.query.get("since"):
+            # Docker keeps its last events in memory, Podman in a file.
+            kept = 0 if shape.store == "podman" else max(self._forgotten, told - RING)
+            told -= len([event for event in events[kept:told] if event.time >= float(since)])
+        count = 0
+        with self._listening() as heard:
             while True:
-                # The images change in any thread: there is nothing to wait for.
-                for event in events[told:]:
-                    told += 1
-                    data = h11.Data(data=record(shape, version, event))
-                    await stream.send(http.send(data) or b"")
-                await anyio.sleep(0.005)
+                due = self._clock() - telling.late if telling.late else inf
+                ready = [*takewhile(lambda event: event.time <= due, events[told:])]  # noqa: B023
+                told += len(ready)
+                if data := written(telling.told(list(enumerate(ready, count)))):
+                    yield data
+                count += len(ready)
+                await heard(told < len(events))
+
+    @contextmanager
+    def _listening(self) -> Iterator[Callable[[bool], Awaitable[None]]]:
+        """Waits for the next event, of whatever thread; or a moment, if one is on its way."""
+        here, there = socket.socketpair()
+        here.setblocking(False)
+        there.setblocking(False)
+
+        def wake() -> None:
+            with suppress(OSError):  # it is awake, or gone
+                there.send(b".")
+
+        async def heard(soon: bool) -> None:
+            with anyio.move_on_after(0.005 if soon else None):
+                await anyio.wait_readable(here)
+                here.recv(65536)
+
+        with here, there:
+            self.images.listeners.add(wake)
+            try:
+                yield heard
+            finally:
+                self.images.listeners.discard(wake)
 
     def _answer(self, shape: Shape, request: Request) -> Answer:
         now = self._clock()
@@ -326,7 +398,9 @@ class FakeEngine:
         given = answer(shape, held, request, now)
         if not given.known:
             self._unknown.append(request)
-        return given
+        dated = ("Date", formatdate(now, usegmt=True))
+        headers = tuple(dated if pair[0] == "Date" else pair for pair in given.headers)
+        return msgspec.structs.replace(given, headers=headers)
 
     def _fault_for(self, request: Request) -> Fault | None:
         for fault in tuple(self.faults):

@@ -35,9 +35,6 @@ _log = logging.getLogger("docker_images")
 
 # What waiting does not help.
 HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
-# What a proxy says of an engine that is down. Any other answer, or none in time (proxies keep the
-# head of a stream until more follows), means that there are no events for us.
-DOWN = (502, 503, 504)
 SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
 SHORT_AT_MOST = 3
 
@@ -287,8 +284,10 @@ class ImagesWatch:
             try:
                 stream = await self._source.open(self._listed_at or None)
             except DockerImagesError as error:
-                refused = isinstance(error, EngineResponseError) and error.status not in DOWN
-                if refused or isinstance(error, EngineTimeoutError):
+                # Any answer but 200 means that there are no events for us, as does none in time:
+                # proxies keep the head of a stream until more follows. Whether the engine behind a
+                # proxy's 503 is down, the list says.
+                if isinstance(error, EngineResponseError | EngineTimeoutError):
                     await self._do_without(str(error))
                     continue
                 self._schedule.lost()
