@@ -274,14 +274,13 @@ class Jumping(Clock):
         self._waiting[mine] = until
         self.stirs += 1
         try:
+            turns, seen = 0, self.stirs
             while not event.is_set() and self.time < until:
-                turns, seen = 0, self.stirs
-                while turns < 12:  # whoever has something to do does it in no time
-                    await checkpoint()
-                    turns, seen = (turns + 1 if seen == self.stirs else 0), self.stirs
-                nearest = min(self._waiting.values())
-                if not event.is_set() and until == nearest < inf:
-                    self.time = max(self.time, until)
+                await checkpoint()
+                turns, seen = (turns + 1 if seen == self.stirs else 0), self.stirs
+                # Whoever has something to do does it in no time.
+                if turns > 12 and until == min(self._waiting.values()) < inf:
+                    self.time = until
         finally:
             self.stirs += 1
             del self._waiting[mine]
