@@ -36,7 +36,7 @@ _log = logging.getLogger("docker_images")
 # What waiting does not help.
 HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
 SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
-SHORT_AT_MOST = 3
+SHORT_AT_MOST = 3  # in a row, those among them that could not be opened
 
 
 class Stream(Protocol):
@@ -284,10 +284,13 @@ class ImagesWatch:
             try:
                 stream = await self._source.open(self._listed_at or None)
             except DockerImagesError as error:
+                short += 1
                 # Any answer but 200 means that there are no events for us, as does none in time:
                 # proxies keep the head of a stream until more follows. Whether the engine behind a
-                # proxy's 503 is down, the list says.
-                if isinstance(error, EngineResponseError | EngineTimeoutError):
+                # proxy's 503 is down, the list says, as it does where events alone cannot be had.
+                refused = isinstance(error, EngineResponseError | EngineTimeoutError)
+                if refused or short >= SHORT_AT_MOST or self.source == "polling":
+                    short = 0
                     await self._do_without(str(error))
                     continue
                 self._schedule.lost()
