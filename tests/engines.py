@@ -445,15 +445,20 @@ def fill_more(host: str) -> None:
         ):
             pull(host, f"{source.host}/{name}", architecture)
         for name in ("half", "whole", "foreign", "undated", "moved"):
-            done(
-                call(
-                    host, "POST", f"/v1.40/images/{source.host}/{name}:1/tag?repo=more/{name}&tag=1"
-                )
-            )
+            own = f"/v1.40/images/{source.host}/{name}:1"
+            done(call(host, "POST", f"{own}/tag?repo=more/{name}&tag=1"))
             if name != "moved":
-                done(call(host, "DELETE", f"/v1.40/images/{source.host}/{name}:1"))
-    near = ({"tags": [name], "created": old, "layer": name} for name in ("x:1", "localhost/x:1"))
-    done(call(host, "POST", "/v1.40/images/load", archive(near), TAR))
+                done(call(host, "DELETE", own))
+        # Most engines refuse it, and say so.
+        source.chart("chart:1", tar({"chart/Chart.yaml": b"name: chart"}))
+        _pull(host, f"{source.host}/chart:1")
+        call(host, "POST", f"/v1.40/images/{source.host}/chart:1/tag?repo=more/chart&tag=1")
+        call(host, "DELETE", f"/v1.40/images/{source.host}/chart:1")
+    near = ({"tags": [name], "created": old, "layer": name} for name in ("near:1", "localhost/x:1"))
+    load(host, near)
+    # Podman would load `x:1` as `localhost/x:1`, and the one would take the other's name.
+    home = "localhost/" if _is_podman(host) else ""
+    done(call(host, "POST", f"/v1.40/images/{home}near:1/tag?repo=docker.io/library/x&tag=1"))
     done(call(host, "POST", "/v1.40/images/more/half:1/tag?repo=more/moved&tag=1"))
     for running in (True, False):
         options = {"Image": "more/half:1", "Cmd": ["/pause"], "HostConfig": {"NetworkMode": "none"}}
@@ -471,7 +476,11 @@ def fill_more(host: str) -> None:
 
 def pull(host: str, name: str, architecture: str = "") -> None:
     """Pull from a registry of this machine, for one architecture or for the engine's own."""
-    if "Libpod-Api-Version" in call(host, "GET", "/_ping").headers:
+    done(_pull(host, name, architecture))
+
+
+def _pull(host: str, name: str, architecture: str = "") -> Answer:
+    if _is_podman(host):
         # In Docker's API Podman cannot be told to do without TLS.
         target = f"/v4.0.0/libpod/images/pull?reference={name}&tlsVerify=false&arch={architecture}"
     else:
@@ -479,7 +488,11 @@ def pull(host: str, name: str, architecture: str = "") -> None:
         short = name.removesuffix(tag)[:-1]
         target = f"/v1.40/images/create?fromImage={short}&tag={tag}"
         target += f"&platform=linux/{architecture}" if architecture else ""
-    done(call(host, "POST", target))
+    return call(host, "POST", target)
+
+
+def _is_podman(host: str) -> bool:
+    return "Libpod-Api-Version" in call(host, "GET", "/_ping").headers
 
 
 def done(answer: Answer) -> Answer:

@@ -83,6 +83,19 @@ class Registry:
             },
         }
 
+    def chart(self, name: str, content: bytes) -> str:
+        """Give a name to what is no image, as Helm pushes it; returns the digest."""
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": self.put("application/vnd.cncf.helm.config.v1+json", b'{"name": "chart"}'),
+            "layers": [
+                self.put("application/vnd.cncf.helm.chart.content.v1.tar+gzip", content),
+            ],
+        }
+        self.tags[name] = self.put(MANIFEST, json.dumps(manifest).encode())["digest"]
+        return self.tags[name]
+
     def index(self, name: str, manifests: Iterable[Mapping[str, Any]]) -> str:
         """Give a name to an index of manifests; returns the digest."""
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [dict(m) for m in manifests]}

@@ -117,6 +117,16 @@ async def test_more_images_than_are_worth_looking_up_are_listed_as_a_whole(
     assert "filters" not in engine.requests[1].query
 
 
+async def test_what_is_no_image_keeps_the_digest_of_the_list(anyio_backend: str) -> None:
+    chart = image("chart:1", id=DIGEST, digests=[DIGEST], created=None)
+    with FakeEngine([chart], engine=CONTAINERD) as engine:
+        async with DockerClient(engine.host) as client:
+            found = await client.list_images(reference="chart")
+            assert found == await client.list_images()
+    assert found[0].repo_digests == (DIGEST,)
+    assert paths(engine) == ["/images/json", "/images/{id}/json", "/images/json"]
+
+
 async def test_an_image_in_several_repositories_is_taken_from_the_whole_list(
     anyio_backend: str,
 ) -> None:
@@ -366,9 +376,12 @@ def test_the_narrow_answer_equals_the_wide_one(name: str, stores: int) -> None:
     draw = random.Random(f"{name} {stores}")
     for _ in range(stores):
         held = []
-        for one in random_store(draw):
-            created = datetime.fromisoformat(one["created"])
-            held.append(image(*one["tags"], labels=one["labels"], created=created))
+        for number, one in enumerate(random_store(draw)):
+            chart = "containerd" in name and draw.random() < 0.2
+            id_ = f"sha256:{number:064x}"
+            what = {"id": id_, "digests": [id_]} if chart else {"labels": one["labels"]}
+            created = None if chart else datetime.fromisoformat(one["created"])
+            held.append(image(*one["tags"], created=created, **what))
         with FakeEngine(held, engine=name) as engine:
             compare(engine.host, [draw.choice(QUESTIONS)(draw) for _ in range(5)])
 

@@ -5,6 +5,7 @@ of it stands in the expectations: they follow from what was pulled, and from how
 """
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import engines
 import pytest
@@ -46,6 +47,47 @@ async def test_whatever_a_store_holds_is_listed(client: DockerClient, name: str)
     platforms = ["whole"] if fact(name, "store") == "containerd" else ["whole", "whole"]
     listed = made(await client.list_images())
     assert listed == sorted(["digest", "foreign", "half", "moved", "undated", *platforms])
+
+
+async def test_what_is_no_image_is_listed_where_a_store_holds_it(
+    client: DockerClient, name: str
+) -> None:
+    found = await client.list_images(reference="more/chart")
+    assert len(found) == (fact(name, "a chart") == "listed")
+    for chart in found:
+        assert [str(tag) for tag in chart.tags] == ["more/chart:1"]
+        assert (chart.created_at, chart.labels, chart.is_dangling) == (None, {}, False)
+        assert chart in await client.list_images()
+        assert chart not in await client.list_images(until=timedelta())
+
+
+@pytest.mark.parametrize(
+    ("reference", "on_docker", "on_podman"),
+    [
+        ("x", {"x:1"}, {"x:1", "localhost/x:1"}),
+        ("x:1", {"x:1"}, {"x:1", "localhost/x:1"}),
+        ("docker.io/x", {"x:1"}, {"x:1"}),
+        ("library/x", {"x:1"}, {"x:1"}),
+        ("localhost/x", {"localhost/x:1"}, {"localhost/x:1"}),
+        ("localhost/x:1", {"localhost/x:1"}, {"localhost/x:1"}),
+        ("near", {"near:1"}, {"localhost/near:1"}),
+        ("docker.io/near", {"near:1"}, set()),
+    ],
+)
+async def test_localhost_is_a_registry_of_its_own_and_podmans_home(
+    client: DockerClient, name: str, reference: str, on_docker: set[str], on_podman: set[str]
+) -> None:
+    images = await client.list_images(reference=reference)
+    expected = on_podman if fact(name, "store") == "podman" else on_docker
+    assert expected <= {str(tag) for image in images for tag in image.tags}
+    assert all(expected & {*map(str, image.tags)} for image in images)
+
+
+async def test_what_nobody_dated_has_no_time_where_the_engine_says_so(
+    client: DockerClient, name: str
+) -> None:
+    undated = tagged(await client.list_images(), "more/undated:1")
+    assert (undated.created_at is None) is (fact(name, "not dated") != "loading")
 
 
 async def test_a_tag_that_moved_belongs_to_one_image(client: DockerClient) -> None:

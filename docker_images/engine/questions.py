@@ -163,7 +163,9 @@ async def _name(engine: Engine, images: Images) -> bool:
                 # names do not say.
                 whole = whole and len(found.repo_digests or ()) < 2
                 force_setattr(image, "repo_tags", found.repo_tags)
-                force_setattr(image, "repo_digests", found.repo_digests)
+                # Of what is no image, such as a chart, lists tell the digest alone.
+                if all("@" in digest for digest in image.repo_digests):
+                    force_setattr(image, "repo_digests", found.repo_digests)
         if failed or not whole:
             scope.cancel()
 

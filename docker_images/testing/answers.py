@@ -160,6 +160,10 @@ def _inspect(shape: Shape, images: Sequence[FakeImage], name: str) -> Answer:
         row = _podman_row(shape, held, set())
     else:
         row = _docker_row(shape, held, _NAMES_ONLY)
+        if held.degraded:  # only lists tell its digest alone
+            row["RepoDigests"] = sorted(
+                {f"{split_name(tag)[0]}@{held.id}" for tag in row["RepoTags"]}
+            )
     keys = ("Id", "RepoTags", "RepoDigests", "Size")
     return _json(shape, {key: row[key] for key in keys})
 

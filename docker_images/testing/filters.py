@@ -114,7 +114,7 @@ def docker_filters(
     heads = dangling is True and shape.store == "graph"
     listed: list[FakeImage] = []
     for held in images:
-        named = bool(held.tags or held.digests)
+        named = _is_named(held)
         visible = held.id not in parents or ((everything or named) and not heads)
         if not visible or not all(wanted(held) for wanted in keep):
             continue
@@ -133,8 +133,13 @@ def _as_dangling(shape: Shape, held: FakeImage, dangling: bool | None) -> bool:
         return True
     if shape.store == "graph":
         # An image with a digest and no tag is on both sides.
-        return not held.tags if dangling else bool(held.tags or held.digests)
-    return dangling is not bool(held.tags or held.digests)
+        return not held.tags if dangling else _is_named(held)
+    return dangling is not _is_named(held)
+
+
+def _is_named(held: FakeImage) -> bool:
+    # The bare digest that a list shows of what is no image is not a name.
+    return bool(held.tags) or any("@" in digest for digest in held.digests or ())
 
 
 def _docker_parse(shape: Shape, text: str) -> Filters:
@@ -343,7 +348,7 @@ def _referenced(
     try:
         tags = [tag for tag in held.tags if _familiar_match(shape, patterns, tag)]
         digests = [name for name in held.digests or () if _familiar_match(shape, patterns, name)]
-        if shape.store == "containerd" and not held.tags and not held.digests:
+        if shape.store == "containerd" and not _is_named(held):
             # It has a name nevertheless, which no list shows.
             nameless = f"moby-dangling@{held.id}"
             return held if _familiar_match(shape, patterns, nameless) else None
