@@ -3,6 +3,7 @@
 Pure: it takes rows and returns or prints text.
 """
 
+import statistics
 from html import escape
 from math import log10
 from typing import Any, NamedTuple
@@ -168,6 +169,18 @@ _COLOURS = {
 }
 
 
+_ENGINE_COLOURS = {
+    "docker 26.1 containerd": "#d1495b",
+    "docker 28.5 containerd": "#2a7de1",
+    "podman 5.8": "#8e5ea2",
+    "docker 26.1": "#e08e0b",
+    "docker 28.5": "#3a9d6e",
+    "whole list": "#2a7de1",
+    "ten dangling": "#e08e0b",
+    "one name": "#3a9d6e",
+}
+
+
 def draw(rows: list[Row]) -> str:
     """Two panels: latency relative to the baseline, and the longest gap of the event loop."""
     latency, gap = (
@@ -186,12 +199,83 @@ def draw(rows: list[Row]) -> str:
         [(row.client, row.images, row.median / 1e6) for row in gap],
         lambda value: f"{value:g} ms",
     )
+    return _picture(left, right)
+
+
+def draw_engines(rows: list[dict[str, Any]]) -> str:
+    """Two panels: the whole list by engine, and by question where questions are narrow."""
+
+    def points(row: dict[str, Any], question: str, name: str) -> tuple[str, int, float]:
+        return name, row["images"], statistics.median(row["seconds"][question]) * 1000
+
+    def unit(value: float) -> str:
+        return f"{value / 1000:g} s" if value >= 1000 else f"{value:g} ms"
+
+    narrow = [row for row in rows if row["engine"] == "docker 28.5 containerd"]
+    return _picture(
+        _panel(
+            0,
+            "The whole list",
+            [points(row, "whole list", row["engine"]) for row in rows],
+            unit,
+            _ENGINE_COLOURS,
+        ),
+        _panel(
+            480,
+            "Docker 28.5, containerd store",
+            [
+                points(row, question, question)
+                for row in narrow
+                for question in ("whole list", "ten dangling", "one name")
+            ],
+            unit,
+            _ENGINE_COLOURS,
+        ),
+    )
+
+
+def engine_table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of what questions take on real engines, with paired ratios."""
+    names = list(rows[0]["seconds"]) if rows else []
+    lines = [f"| engine | images | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for row in rows:
+        whole = row["seconds"]["whole list"]
+        cells = []
+        for name, seconds in row["seconds"].items():
+            cell = f"{statistics.median(seconds) * 1000:.0f} ms"
+            if name not in ("engine alone", "whole list"):
+                ratios = [one / other for one, other in zip(seconds, whole, strict=True)]
+                cell += f" ×{statistics.median(ratios):.2g}"
+            cells.append(cell)
+        kind, *store = row["engine"].split()[::2]
+        graph = "graph driver (vfs)" if kind == "docker" else "vfs"
+        where = "containerd store (native)" if store else graph
+        engine = f"{kind.title()} {row['version'].partition('+')[0]}, {where}"
+        lines.append(f"| {engine} | {row['images']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def between(page: str, mark: str, text: str) -> str:
+    """The page with this text between its marks."""
+    before, opening, rest = page.partition(f"<!-- {mark} -->\n")
+    _, closing, after = rest.partition(f"<!-- /{mark} -->")
+    return f"{before}{opening}\n{text}\n\n{closing}{after}"
+
+
+def _picture(*panels: str) -> str:
     size = 'width="960" height="340" viewBox="0 0 960 340"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>\n{_STYLE}\n{left}{right}</svg>\n'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+    return f"{svg}\n{_STYLE}\n{''.join(panels)}</svg>\n"
 
 
-def _panel(left: int, title: str, points: list[tuple[str, int, float]], unit: Any) -> str:
-    points = [point for point in points if point[0] in _COLOURS]
+def _panel(
+    left: int,
+    title: str,
+    points: list[tuple[str, int, float]],
+    unit: Any,
+    colours: dict[str, str] = _COLOURS,
+) -> str:
+    points = [point for point in points if point[0] in colours]
     if not points:
         return ""
     sizes = sorted({size for _, size, _ in points})
@@ -224,12 +308,12 @@ def _panel(left: int, title: str, points: list[tuple[str, int, float]], unit: An
         line = [(across(size), down(value)) for name, size, value in points if name == client]
         path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line)
         mark = ' class="ours"' if client == "ours" else ""
-        parts.append(f'<path{mark} d="{path}" stroke="{_COLOURS[client]}"/>\n')
+        parts.append(f'<path{mark} d="{path}" stroke="{colours[client]}"/>\n')
         labels.append((line[-1][1], client))
     height = -1e9
     for y, client in sorted(labels):
         height = max(y, height + 14)  # names do not lie on each other
         mark = ' class="ours"' if client == "ours" else ""
         place = f'x="{left + 66 + width}" y="{height + 4:.1f}"'
-        parts.append(f'<text{mark} {place} style="fill:{_COLOURS[client]}">{client}</text>\n')
+        parts.append(f'<text{mark} {place} style="fill:{colours[client]}">{client}</text>\n')
     return "".join(parts)
