@@ -140,7 +140,7 @@ def wrong(number: int, **fields: Any) -> bytes:
         pytest.param(dumps(BIG) + b"[]", "trailing", id="something behind it"),
         pytest.param(b"\xef\xbb\xbf[]", "malformed", id="a byte order mark"),
         pytest.param(wrong(650, Labels={"a": "b"}).replace(b'"b"', b'"\xff"'), "UTF-8", id="Latin"),
-        pytest.param(b'[{"Id":"a","x":' + b"[" * 10**5, "nested", id="nested too deeply"),
+        pytest.param(b'[{"Id":"a","x":' + b"[" * 10**6, "nested", id="nested too deeply"),
         pytest.param(b'[{"Id":"a","Size":1e400}]', "", id="a number too large for a float"),
         pytest.param(b'[{"Id":"a","Size":NaN}]', "malformed", id="NaN"),
         pytest.param(b'[{"Id":"a","Size":01}]', "", id="a leading zero"),

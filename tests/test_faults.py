@@ -267,6 +267,8 @@ async def test_a_connection_to_tcp_that_was_idle_for_too_long_is_not_used(
             assert server.connections == connections
 
 
+# Threads are what is tested: Python warns of any, and from 3.15 on before it forks.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_uses_connections_of_its_own() -> None:
     def script(peer: Peer) -> None:
         while peer.request():

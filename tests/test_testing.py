@@ -1,6 +1,7 @@
 """The fake engine as users of `docker_images.testing` meet it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -526,17 +527,20 @@ CONNECT = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1]
 def test_the_socket_has_the_permissions_it_is_told(mode: int, refused: bool) -> None:
     if os.geteuid() != 0:
         pytest.skip("becoming another user takes root")
+    # One that another user may run: that of a .venv may lie below /root.
+    path = "/usr/bin:/bin"
+    python = shutil.which("python3", path=path) or os.path.realpath(sys.executable)
     with FakeEngine(mode=mode) as engine:
-        python = subprocess.run(
-            ["python3", "-c", CONNECT, engine.host.removeprefix("unix://")],
+        done = subprocess.run(
+            [python, "-c", CONNECT, engine.host.removeprefix("unix://")],
             user=65534,
-            env={"PATH": "/usr/bin:/bin"},
+            env={"PATH": path},
             cwd="/",
             capture_output=True,
             text=True,
             check=False,
         )
-    assert ("PermissionError" in python.stderr) is refused
+    assert ("PermissionError" in done.stderr) is refused
 
 
 def test_chmod_changes_the_permissions_while_it_runs() -> None:

@@ -133,6 +133,8 @@ async def test_where_no_thread_can_be_started_it_is_done_in_place_or_refused(
             await in_thread(os.getpid, in_place=False)
 
 
+# Threads are what is tested: Python warns of any, and from 3.15 on before it forks.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_wait_for_threads_of_its_parent() -> None:
     may_end = threading.Event()
 
