@@ -56,8 +56,8 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 
-# What the reference names and does not describe: private types, and aliases of types.
-nitpick_ignore_regex = [("py:.*", r"(.*\.)?(_Wire|T|K|Question|Event|Answer|Metric)")]
+# What signatures name and the reference does not describe: what is not public has its whole path.
+nitpick_ignore_regex = [("py:.*", r"docker_images\.\w+\.[\w.]+|.*\.Metric")]
 
 
 # Other projects' names, as plain text: `inventories/*.txt`. Written by hand, for a build needs no

@@ -21,6 +21,7 @@ import pytest
 from command import on_a_terminal
 
 import docker_images
+import docker_images.metrics
 import docker_images.sync
 import docker_images.testing
 from docker_images import DockerClient
@@ -241,6 +242,23 @@ def test_every_public_attribute_has_words_of_its_own() -> None:
                     if not said and not name.startswith("_") and name != "reason":
                         silent.append(f"{thing.__name__}.{name}")
     assert silent == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs/api").glob("*.rst"))
+    kinds = "class|exception|function|data"
+    named = re.findall(rf"auto(?:{kinds}):: (?:[\w.]+\.)?(\w+)$", pages, re.MULTILINE)
+    public = [*docker_images.__all__, *docker_images.testing.__all__, "EngineTransport"]
+    public += [*docker_images.sync.__all__, *docker_images.metrics.__all__]
+    assert sorted(named) == sorted({*public} - {"faults"})
+    assert "automodule:: docker_images.testing.faults" in pages
+
+
+def test_every_page_has_its_place_on_the_site() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    listed = re.findall(r"^[\w/-]+$", "\n".join(blocks(r"\{toctree\}", index)), re.MULTILINE)
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert sorted(listed) == sorted(pages | {"api/index", "decisions/index"})
 
 
 @pytest.mark.parametrize(
