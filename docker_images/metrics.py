@@ -225,7 +225,7 @@ class ImagesCollector(Collector):
             took = families["docker_images_list_duration_seconds"]
             took.add_metric([engine], watch.lists, watch.list_seconds)
         self._counted = counted
-        yield from families.values()
+        yield from (family for family in families.values() if family.samples)
 
     def _families(self) -> "_Families":
         return {

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from command import on_a_terminal, run
+from test_cli_metrics import exporting
 
 from docker_images.testing import FakeEngine, image
 
@@ -54,8 +55,8 @@ def printed_by(line: str) -> str:
         return ""
     if not filter_:
         return done.stdout
-    if not shutil.which("jq"):
-        pytest.skip("jq is not installed")
+    if not shutil.which(shlex.split(filter_)[0]):
+        pytest.skip(f"{filter_} is not installed")
     return subprocess.run(
         shlex.split(filter_), input=done.stdout, capture_output=True, text=True, check=True
     ).stdout
@@ -74,11 +75,16 @@ def tuesday(monday: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("line", "printed"),
-    [pytest.param(*one, id=one[0]) for one in EXAMPLES if "doctor" not in one[0]],
+    [
+        pytest.param(*one, id=one[0])
+        for one in EXAMPLES
+        if not any(word in one[0] for word in ("doctor", "exporter", "curl"))
+    ],
 )
 def test_an_example_is_what_the_command_prints(line: str, printed: str) -> None:
     # The newest image was made an hour ago, or an hour and a second.
     clock = r"(?<=newest=)\d+|(?<=oldest=)\d+"
+    clock += r"""|(?<=_seconds\{engine="demo"\} )\S+|(?<=_seconds_sum\{engine="demo"\} )\S+"""
     assert re.sub(clock, "N", printed_by(line)) == re.sub(clock, "N", printed)
 
 
@@ -101,10 +107,27 @@ def test_doctor_prints_what_the_page_shows(monkeypatch: pytest.MonkeyPatch, home
     assert lines == printed.splitlines()
 
 
+def test_the_exporter_serves_what_the_page_shows(home: str) -> None:
+    (line, said), (_, printed) = [one for one in EXAMPLES if "exporter" in one[0]] + [
+        one for one in EXAMPLES if "curl" in one[0]
+    ]
+    assert line == "docker-images exporter -H unix:///run/user/1000/docker.sock -c prod-1 &"
+    meta = Path(home) / ".docker/contexts/meta" / hashlib.sha256(b"prod-1").hexdigest()
+    meta.mkdir(parents=True)
+    context = {"Name": "prod-1", "Endpoints": {"docker": {"Host": "unix:///nowhere.sock"}}}
+    (meta / "meta.json").write_text(json.dumps(context))
+    with FakeEngine([image("a:1")]) as engine, exporting("-H", engine.host, "-c", "prod-1") as it:
+        it.until(lambda series: series["docker_images_up", (engine.host,)] == 1)
+        assert it.said[0].replace(it.url, "http://127.0.0.1:19587") == said
+        lines = [one for one in it.ask()[1].splitlines() if one.startswith("docker_images_up")]
+        text = "\n".join(lines).replace(engine.host, "unix:///run/user/1000/docker.sock")
+    assert text + "\n" == printed
+
+
 def test_every_option_is_on_the_page() -> None:
     page = PAGE.read_text()
     helps = [run("--help").stdout, run("check", "--help").stdout, run("doctor", "--help").stdout]
-    helps += [run("diff", "--help").stdout, run("plan", "--help").stdout]
+    helps += [run(name, "--help").stdout for name in ("diff", "plan", "metrics", "exporter")]
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "".join(helps)))
 
     assert {option for option in options if option not in page} <= {"--help", "--version"}

@@ -43,6 +43,8 @@ COMMANDS = {
     "diff": Command("say what changed since a list was kept", failed=2),
     "plan": Command("say which images may go, and why; removes nothing"),
     "check": Command("compare the list with thresholds, for monitoring", failed=3, misused=3),
+    "metrics": Command("print the images as metrics, once, for a textfile collector"),
+    "exporter": Command("serve the images as metrics to Prometheus, until it is ended"),
     "doctor": Command("say which engine is asked and why, and what is found there"),
     "completion": Command("print what bash, zsh or fish reads to complete the command line"),
 }

@@ -9,8 +9,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias
 
 import anyio
@@ -23,7 +23,15 @@ from docker_images.fleet import gather_images
 from docker_images.images.models import ImageSummary
 from docker_images.text import printable
 
-__all__ = ["ask_each", "ask_one", "logged_by", "patience"]
+__all__ = [
+    "Warnings",
+    "ask_each",
+    "ask_one",
+    "clients_of",
+    "gather_wishes",
+    "logged_by",
+    "patience",
+]
 
 Images: TypeAlias = list[ImageSummary]
 Answers: TypeAlias = dict[Named, Images | DockerImagesError]
@@ -38,10 +46,9 @@ def ask_each(
     status is 1. The only one raises what `list_images` raises. `wish` names what is asked of those
     engines only that can tell it.
     """
-    engines = list(dict.fromkeys(options.engines or [Named()]))
-    names = ", ".join(map(str, engines))
-    with logged_by(_Warnings(logging.WARNING)), patience(names):
-        answers = anyio.run(_ask, engines, options, question(options) | more, tuple(wish))
+    names = ", ".join(dict.fromkeys(map(str, options.engines or ())))
+    with logged_by(Warnings(logging.WARNING)), patience(names):
+        answers = anyio.run(_ask, options, question(options) | more, tuple(wish))
     answered: list[tuple[str | None, Images]] = []
     status = 0
     for named, answer in answers.items():
@@ -62,9 +69,17 @@ def ask_one(options: argparse.Namespace, *, wish: Collection[str] = (), **more: 
 
 
 async def _ask(
-    engines: list[Named], options: argparse.Namespace, asked: dict[str, Any], wish: tuple[str, ...]
+    options: argparse.Namespace, asked: dict[str, Any], wish: tuple[str, ...]
 ) -> Answers:
+    async with clients_of(options) as clients:
+        return await gather_wishes(clients, asked, wish)
+
+
+@asynccontextmanager
+async def clients_of(options: argparse.Namespace) -> AsyncIterator[dict[Named, DockerClient]]:
+    """A client for each engine that the command line names, in its order."""
     async with AsyncExitStack() as stack:
+        engines = list(dict.fromkeys(options.engines or [Named()]))
         if options.demo:
             demo = await stack.enter_async_context(_demo_engine())
             engines = [Named(host=demo.host)]
@@ -72,10 +87,10 @@ async def _ask(
         for named in engines:
             client = DockerClient(named.host, context=named.context, timeout=options.timeout)
             clients[named] = await stack.enter_async_context(client)
-        return await _gather(clients, asked, wish)
+        yield clients
 
 
-async def _gather(
+async def gather_wishes(
     clients: dict[Named, DockerClient], asked: dict[str, Any], wish: tuple[str, ...]
 ) -> Answers:
     """All answers; an engine that refuses a wish is asked again without it."""
@@ -86,7 +101,7 @@ async def _gather(
         if refused in wish:
             again.setdefault(refused, {})[named] = clients[named]
     for refused, some in again.items():
-        answers |= await _gather(some, asked, tuple(one for one in wish if one != refused))
+        answers |= await gather_wishes(some, asked, tuple(one for one in wish if one != refused))
     return answers
 
 
@@ -111,10 +126,11 @@ def _demo_engine() -> Any:
     return FakeEngine(images)
 
 
-class _Warnings(logging.Handler):
+class Warnings(logging.Handler):
     """Prints what the library warns of, such as a config.json that cannot be read."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Print one warning."""
         say(f"warning: {record.getMessage()}")
 
 

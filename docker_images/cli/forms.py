@@ -8,7 +8,7 @@ import msgspec
 
 from docker_images.images.models import ImageSummary
 
-__all__ = ["write_json", "write_json_lines", "write_value"]
+__all__ = ["write_json", "write_json_lines", "write_text", "write_value"]
 
 Found = tuple[str | None, ImageSummary]
 """The name of an engine, where there are several, and an image of it."""
@@ -18,20 +18,20 @@ def write_json(images: Iterable[Found]) -> None:
     """One array, one image a line."""
     separator = "["
     for engine, image in images:
-        _write(separator + _encoded(engine, image))
+        write_text(separator + _encoded(engine, image))
         separator = ",\n"
-    _write("]\n" if separator != "[" else "[]\n")
+    write_text("]\n" if separator != "[" else "[]\n")
 
 
 def write_json_lines(images: Iterable[Found]) -> None:
     """One object a line."""
     for engine, image in images:
-        _write(_encoded(engine, image) + "\n")
+        write_text(_encoded(engine, image) + "\n")
 
 
 def write_value(value: object) -> None:
     """One value of ours, as one line."""
-    _write(_harmless(msgspec.json.encode(value).decode()) + "\n")
+    write_text(_harmless(msgspec.json.encode(value).decode()) + "\n")
 
 
 def _encoded(engine: str | None, image: ImageSummary) -> str:
@@ -49,8 +49,9 @@ def _harmless(text: str) -> str:
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
-def _write(text: str) -> None:
-    # JSON is UTF-8, whatever the locale. A stand-in for stdout may take nothing but text.
+def write_text(text: str) -> None:
+    """UTF-8 on stdout, whatever the locale."""
+    # A stand-in for stdout may take nothing but text.
     raw = getattr(sys.stdout, "buffer", None)
     if raw is None:
         sys.stdout.write(text)

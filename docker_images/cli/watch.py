@@ -6,8 +6,8 @@ Knows how an update is written. Refuses to know when there is one.
 import argparse
 import json
 import logging
-import signal
 import sys
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,9 +15,9 @@ import msgspec
 
 from docker_images.cli.arguments import Named, question, which_engine, which_images
 from docker_images.cli.ask import logged_by
+from docker_images.cli.ending import until_ended
 from docker_images.cli.words import say, shown, size
 from docker_images.client import DockerClient
-from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
 from docker_images.watch import ImagesUpdate, ImagesWatch
 
@@ -49,30 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Watch until somebody ends it; the exit status."""
     with logged_by(logging.NullHandler()):  # an outage is told as an update
-        return anyio.run(_until_ended, options)
-
-
-async def _until_ended(options: argparse.Namespace) -> int:
-    status = 0
-    failed: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-
-        async def end() -> None:
-            nonlocal status
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for number in signals:
-                    status = 128 + number
-                    tasks.cancel_scope.cancel()
-
-        tasks.start_soon(end)
-        try:
-            await _watch(options)
-        except (DockerImagesError, OSError, TypeError, ValueError) as error:
-            failed = error  # by itself, and not in a group
-            tasks.cancel_scope.cancel()
-    if failed is not None:
-        raise failed
-    return status
+        return anyio.run(until_ended, partial(_watch, options))
 
 
 async def _watch(options: argparse.Namespace) -> None:
