@@ -59,7 +59,13 @@ def test_people_see_every_image_and_why(engine: FakeEngine) -> None:
     told = {line[0].rpartition(":")[2]: (line[2], line[3]) for line in lines[1:-1]}
     assert told["1"] == ("remove", "it is old enough".ljust(len(told["1"][1]) - 3) + "10B")
     assert [told[tag][0] for tag in ("2", "3", "4", "5")] == ["keep"] * 4
-    assert lines[-1][0] == "frees"
+    text = " ".join(lines[-1])
+    if "20.10" in repr(engine) or "podman" in repr(engine):  # what is shared they do not tell
+        assert text == "frees at most 10B"
+    elif "containerd" in repr(engine):  # 26.1: nor what there is
+        assert text == "frees about 10B"
+    else:
+        assert text == "frees 10B to 10B"
 
 
 def test_programs_get_one_object(engine: FakeEngine) -> None:
