@@ -269,6 +269,12 @@ def children() -> set[str]:
     return found
 
 
+async def pid_of(stream: SSHStream) -> int:
+    """Its process, once the thread that started it knows: ssh may answer before."""
+    await until(lambda: stream.process.pid > 0)
+    return stream.process.pid
+
+
 async def written(path: Path) -> int:
     """The number that a script writes to a file, once it has."""
     await until(lambda: path.exists() and path.read_text().endswith("\n"))
@@ -450,17 +456,17 @@ class TestNothingStays:
     async def test_when_closing_cannot_wait(self, fake_ssh: FakeSSH, tmp_path: Path) -> None:
         stream = started(fake_ssh("(sleep 600 & echo $! > $HERE/pid); exec sleep 600"))
         child = await written(tmp_path / "pid")
+        pid = await pid_of(stream)
         await anyio.to_thread.run_sync(stream.abort)
-        assert await gone(stream.process.pid)
+        assert await gone(pid)
         assert await stopped(child)
         await stream.aclose()
 
     async def test_when_it_is_forgotten(self, fake_ssh: FakeSSH) -> None:
         stream = started(fake_ssh("exec sleep 600"))
-        process = stream.process
-        await until(lambda: process.pid > 0)
+        pid = await pid_of(stream)
         del stream
-        assert await gone(process.pid)
+        assert await gone(pid)
 
 
 class TestTurns:
@@ -576,7 +582,7 @@ class TestItsEventLoop:
         loop = asyncio.new_event_loop()
         stream = loop.run_until_complete(open_ssh(at(), command))
         loop.close()
-        pid = stream.process.pid
+        pid = anyio.run(pid_of, stream)
         assert exists(pid)
         if way == "abort":
             stream.abort()
@@ -598,8 +604,7 @@ class TestOfAsyncioAlone:
 
         async def call() -> None:
             async with aclosing(started(command)) as stream:
-                await until(lambda: stream.process.pid > 0)
-                pids.append(stream.process.pid)
+                pids.append(await pid_of(stream))
                 await stream.receive()
 
         task = asyncio.create_task(call())
@@ -850,7 +855,7 @@ class TestRealServer:
     ) -> None:
         async with aclosing(await open_ssh(far, server.command())) as stream:
             await ping(stream)
-            os.kill(stream.process.pid, 9)
+            os.kill(await pid_of(stream), signal.SIGKILL)
             with pytest.raises((anyio.EndOfStream, OSError)):
                 await ping(stream)
         assert not exists(stream.process.pid)
