@@ -15,6 +15,20 @@ def recording(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
+def paths(name: str) -> list[str]:
+    """What was asked for, without the questions: `"GET /v1.41/images/json"`."""
+    return list(dict.fromkeys(request.partition("?")[0] for request in exchanges(name)))
+
+
+def of_path(name: str, path: str) -> dict[str, dict[str, Any]]:
+    """The exchanges of one of these, by request."""
+    return {
+        request: exchange
+        for request, exchange in exchanges(name).items()
+        if request.partition("?")[0] == path
+    }
+
+
 @cache
 def exchanges(name: str) -> dict[str, dict[str, Any]]:
     """The exchanges by request, such as `"GET /_ping"`."""
