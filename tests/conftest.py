@@ -1,5 +1,6 @@
 """What all tests share: the event loops they run on, and real engines where there are any."""
 
+import gc
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -33,6 +34,19 @@ pytest_plugins = [] if INSTALLED else ["pytest_docker_images"]
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Have the garbage collector pass over ten thousand tests, which live until the end.
+
+    It looks for garbage in many tests, each time through everything that is there.
+    """
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in this hook
