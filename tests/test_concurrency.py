@@ -176,7 +176,7 @@ def test_one_client_serves_one_event_loop_after_the_other(
         for run in RUNS:
             run(main)
         before = descriptors()
-        for number in range(300):
+        for number in range(60):
             RUNS[number % 3](main)
         assert descriptors() <= before + 3
         assert until(lambda: len(server.open) <= 3), "connections go with their event loop"

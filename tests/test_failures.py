@@ -425,32 +425,32 @@ anyio.run(ask, backend=sys.argv[2])
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(
-    ("owner", "mode", "folder_mode", "words"),
+    ("anyio_backend", "owner", "mode", "folder_mode", "words"),
     [
         pytest.param(
-            *((0, 1), 0o660, 0o711),
+            *("asyncio", (0, 1), 0o660, 0o711),
             "it belongs to group {group}; add your user to it "
             "(sudo usermod -aG {group} $USER) and log in again",
             id="a group that helps",
         ),
         pytest.param(
-            *((0, 54321), 0o660, 0o711),
+            *("trio", (0, 54321), 0o660, 0o711),
             "it belongs to group 54321, which has no name here; in a container, start that with "
             "docker run --group-add 54321",
             id="a group without a name",
         ),
         pytest.param(
-            *((0, 0), 0o660, 0o711),
+            *("asyncio", (0, 0), 0o660, 0o711),
             "only the user it belongs to may open it; run as that user",
             id="root's own group",
         ),
         pytest.param(
-            *((0, 1), 0o600, 0o711),
+            *("trio", (0, 1), 0o600, 0o711),
             "only the user it belongs to may open it; run as that user",
             id="a group that may not open it either",
         ),
         pytest.param(
-            *((0, 1), 0o660, 0o700),
+            *("asyncio", (0, 1), 0o660, 0o700),
             "a folder on the way is closed to this user; run as the user",
             id="a closed folder",
         ),

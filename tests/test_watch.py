@@ -516,7 +516,9 @@ async def test_a_change_without_a_word_is_found_at_the_resync(anyio_backend: str
         assert script.clock.time - begin <= 61
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    ("anyio_backend", "seed"), [(("asyncio", "trio")[seed % 2], seed) for seed in range(20)]
+)
 async def test_at_every_rest_the_list_of_the_watch_is_that_of_the_engine(
     anyio_backend: str, seed: int
 ) -> None:
@@ -555,7 +557,7 @@ async def test_at_every_rest_the_list_of_the_watch_is_that_of_the_engine(
 # On live engines
 
 
-@pytest.mark.parametrize("name", engines.NAMES)
+@pytest.mark.parametrize("name", engines.quickly())
 def test_a_live_engine_tells_of_every_change_of_a_tag(live: engines.Live, name: str) -> None:
     host = live.host(name)
 
