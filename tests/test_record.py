@@ -5,16 +5,11 @@ from typing import Any
 
 import pytest
 import record
-from recorded import FOLDER, exchanges, recording
+from recorded import FOLDER, NAMES, exchanges, recording
 from wire import SUMMARY, keys
 
-ENGINES = [
-    pytest.param("dockerd", "docker-20.10.24", id="Docker"),
-    pytest.param("podman", "podman-4.3.1", id="Podman"),
-]
 
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.json")))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stored_recording_asked_what_the_recorder_asks(name: str) -> None:
     stored = recording(name)
     asked = [exchange["request"] for exchange in stored["exchanges"]]
@@ -26,14 +21,16 @@ def test_a_stored_recording_asked_what_the_recorder_asks(name: str) -> None:
     assert asked == list(record.requests(oldest, newest, (newer, older)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("engine", "name"), ENGINES)
+@pytest.mark.parametrize("engine", ["dockerd", "podman"])
 def test_what_is_recorded_of_a_running_engine_has_the_shape_of_what_is_stored(
-    engine: str, name: str, request: pytest.FixtureRequest
+    engine: str, request: pytest.FixtureRequest
 ) -> None:
-    host = request.getfixturevalue(engine)
-    new, stored = record.record(host, "this one"), recording(name)
-    if server(new) != server(stored):
-        pytest.skip(f"this is {server(new)}, and what is stored is of {server(stored)}")
+    new = record.record(request.getfixturevalue(engine), "this one")
+    graph = [name for name in NAMES if "containerd" not in name]
+    name = next((name for name in graph if server(recording(name)) == server(new)), None)
+    if name is None:
+        pytest.skip(f"this is {server(new)}, of which nothing is stored")
+    stored = recording(name)
 
     assert new.keys() == stored.keys()
     assert (new["api_version"], new["min_api_version"]) == (
