@@ -20,6 +20,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -57,12 +58,30 @@ TABLE = {
 """The engines that tests run, and the only place in the tests that names their versions."""
 
 NAMES = tuple(TABLE)
+SOME = ("docker 20.10", "docker 28.5 containerd", "podman 5.8")
+"""One of each store, where asking the others the same thing again would take long."""
 OWN = {"docker": "dockerd", "podman": "podman"}
 """What this machine's own engines are called here, whatever they are, and their executables."""
 
 
 MISSING = "ENGINE MISSING: "
 """What the reason begins with for which a test of an engine is skipped."""
+
+
+def quickly(*names: str, of: Iterable[str] = NAMES) -> list[Any]:
+    """For `parametrize`: the engines; all but those of `names` (`SOME`) in .ci/run only."""
+    wanted = names or SOME
+    return [
+        pytest.param(name, id=name, marks=() if name in wanted else pytest.mark.slow) for name in of
+    ]
+
+
+def in_turn(number: int, of: Iterable[str] = NAMES) -> set[str]:
+    """A Docker and a Podman, others for each number: for long rows of questions to all engines."""
+    kinds: dict[str, list[str]] = {}
+    for name in of:
+        kinds.setdefault(name.split()[0], []).append(name)
+    return {names[number % len(names)] for names in kinds.values()}
 
 
 def at_hand(name: str) -> str:
@@ -103,8 +122,9 @@ class Live:
     """The engines of a run of tests: each started when it is first asked for, and filled once."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+        self._stacks: list[ExitStack] = []
         self._hosts: dict[str, str] = {}
+        stack.callback(self._end)
 
     def host(self, name: str, *, more: bool = False) -> str:
         """The `unix://…` of an engine of the table, which is only to be read from.
@@ -113,10 +133,17 @@ class Live:
         """
         key = f"{name} more" if more else name
         if key not in self._hosts:
-            host = self._stack.enter_context(start(name, self._stack.enter_context(folder())))
+            stack = ExitStack()
+            self._stacks.append(stack)
+            host = stack.enter_context(start(name, stack.enter_context(folder())))
             (fill_more if more else fill)(host)
             self._hosts[key] = host
         return self._hosts[key]
+
+    def _end(self) -> None:
+        """End all at once: each takes its time."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(ExitStack.close, self._stacks))
 
 
 @contextmanager
@@ -461,7 +488,12 @@ def fill_more(host: str) -> None:
     done(call(host, "POST", f"/v1.40/images/{home}near:1/tag?repo=docker.io/library/x&tag=1"))
     done(call(host, "POST", "/v1.40/images/more/half:1/tag?repo=more/moved&tag=1"))
     for running in (True, False):
-        options = {"Image": "more/half:1", "Cmd": ["/pause"], "HostConfig": {"NetworkMode": "none"}}
+        options = {
+            "Image": "more/half:1",
+            "Cmd": ["/pause"],
+            "HostConfig": {"NetworkMode": "none"},
+            "StopSignal": "SIGKILL",  # it heeds no other, and an engine that ends stops it first
+        }
         made = call(
             host,
             "POST",

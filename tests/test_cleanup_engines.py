@@ -18,7 +18,7 @@ POLICIES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("name", engines.NAMES)
+@pytest.mark.parametrize("name", engines.quickly())
 def test_an_engine_removes_what_was_shown_and_nothing_else(name: str) -> None:
     with engines.folder() as folder, engines.start(name, folder) as host:
         engines.fill(host)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import engines
 import pytest
@@ -18,10 +19,27 @@ ENGINES = [name for name in engines.NAMES if name.startswith("docker")]
 ROW = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Size}}"
 
 
+def asked(*questions: list[str]) -> list[Any]:
+    """Each question of each engine; but for .ci/run, of one of each store, in turns."""
+    stores = [
+        [name for name in ENGINES if engines.TABLE[name].containerd is it] for it in (False, True)
+    ]
+    found = []
+    for number, question in enumerate(questions):
+        now = {name for store in stores for name in engines.in_turn(number, store)}
+        for name in ENGINES:
+            marks = () if name in now else pytest.mark.slow
+            found.append(
+                pytest.param(name, question, id=f"{name}-{' '.join(question)}", marks=marks)
+            )
+    return found
+
+
 @cache
 def commands() -> dict[str, str]:
     """The docker commands of this machine and of the suites, by version."""
-    paths = [shutil.which("docker"), str(suites.folder("bookworm") / "usr/bin/docker")]
+    of_suites = [str(suites.folder(suite) / "usr/bin/docker") for suite in suites.PACKAGES]
+    paths = [shutil.which("docker"), *of_suites]
     found = {}
     for path in paths:
         if path and Path(path).exists():
@@ -75,8 +93,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("question", QUESTIONS, ids=" ".join)
+@pytest.mark.parametrize(("engine", "question"), asked(*QUESTIONS))
 def test_the_rows_are_the_same(
     engine: str, question: list[str], docker: list[str], live: engines.Live
 ) -> None:
@@ -117,8 +134,9 @@ def test_what_only_newer_engines_filter_is_the_same_where_they_do(
             assert "nvalid filter" in done.stderr
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("question", [["-q"], ["-aq"], ["-q", "--no-trunc"], ["-q", "demo/web"]])
+@pytest.mark.parametrize(
+    ("engine", "question"), asked(["-q"], ["-aq"], ["-q", "--no-trunc"], ["-q", "demo/web"])
+)
 def test_the_ids_are_the_same(
     engine: str, question: list[str], docker: list[str], live: engines.Live
 ) -> None:

@@ -51,15 +51,13 @@ with sshd.start_sshd(folder, "unix:///nowhere") as running:
 """
 
 
-@pytest.mark.parametrize(
-    ("program", "name"),
-    [*((ENGINE, name) for name in (*engines.NAMES, *engines.OWN)), (SSHD, "sshd")],
-    ids=[*engines.NAMES, *engines.OWN, "sshd"],
-)
-def test_a_server_ends_with_the_process_that_started_it(program: str, name: str) -> None:
-    program = (
-        "import sys, time, engines, sshd, pathlib\nfolder = pathlib.Path(sys.argv[1])" + program
-    )
+ALL = (*engines.NAMES, *engines.OWN, "sshd")
+
+
+@pytest.mark.parametrize("name", engines.quickly(*engines.SOME, *engines.OWN, "sshd", of=ALL))
+def test_a_server_ends_with_the_process_that_started_it(name: str) -> None:
+    program = "import sys, time, engines, sshd, pathlib\nfolder = pathlib.Path(sys.argv[1])"
+    program += SSHD if name == "sshd" else ENGINE
     with engines.folder() as folder:
         command = [sys.executable, "-c", program, str(folder), name]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}

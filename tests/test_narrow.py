@@ -398,7 +398,7 @@ def test_a_live_engine_answers_alike_whatever_it_holds(name: str) -> None:
             compare(host, [draw.choice(QUESTIONS)(draw) for _ in range(60)])
 
 
-@pytest.mark.parametrize("name", engines.NAMES)
+@pytest.mark.parametrize("name", engines.quickly())
 def test_a_live_engine_gives_the_narrow_answer_and_the_wide_one_alike(
     live: engines.Live, name: str
 ) -> None:

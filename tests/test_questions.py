@@ -391,16 +391,24 @@ def answer_of(name: str, asked: Question) -> Answer:
 def asked_of() -> Iterator[Any]:
     """Each question, of every real engine, and of one fake for each answer that it may get.
 
-    The fakes take turns; `test_testing_conformance` holds them to the real ones.
+    The fakes take turns; `test_testing_conformance` holds them to the real ones. So do the real
+    ones of each kind with each answer, except in .ci/run.
     """
     for number, row in enumerate(QUESTIONS):
         (asked,) = row.values
         alike: dict[Answer, list[str]] = {}
-        for name in ENGINE_NAMES:
-            alike.setdefault(answer_of(name, asked), []).append(name)
-        fakes = [names[number % len(names)] for names in alike.values()]
-        for name in [*REAL, *fakes]:
+        real: dict[Answer, list[str]] = {}
+        for name in EVERY:
+            same = real if name in REAL else alike
+            same.setdefault(answer_of(name, asked), []).append(name)
+        for names in alike.values():
+            name = names[number % len(names)]
             yield pytest.param(name, asked, id=f"{name}-{row.id}")
+        for names in real.values():
+            now = engines.in_turn(number, [REAL[name] for name in names])
+            for name in names:
+                marks = () if REAL[name] in now else pytest.mark.slow
+                yield pytest.param(name, asked, id=f"{name}-{row.id}", marks=marks)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=engines.NAMES)
+@pytest.fixture(params=engines.quickly())
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
