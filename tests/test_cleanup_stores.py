@@ -8,7 +8,7 @@ takes so many of each engine, and prints what each plan said and what it came to
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
@@ -95,6 +95,24 @@ def test_what_a_plan_frees_is_within_what_it_said_and_nothing_that_is_kept_goes(
     assert met["plans that free"] >= STORES
 
 
+def latest(rows: Iterable[dict[str, Any]], count: int) -> set[str]:
+    """The tags that `count` images of each repository have, those that were made last."""
+    named: dict[str, list[tuple[int, str, set[str]]]] = {}
+    for row in rows:
+        names = [*(row["RepoTags"] or ()), *(row["RepoDigests"] or ())]
+        names = [name for name in names if "none>" not in name]
+        for repository in {repository_of(name) for name in names}:
+            tags = {tag for tag in names if repository_of(tag) == repository and "@" not in tag}
+            if row["Created"] > 1_400_000_000:
+                named.setdefault(repository, []).append((-row["Created"], row["Id"], tags))
+    first = [image for found in named.values() for image in sorted(found)[:count]]
+    return {tag for _, _, tags in first for tag in tags}
+
+
+def repository_of(name: str) -> str:
+    return name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+
+
 def carry_out(store: Store, policy: dict[str, Any], which: str, met: Counter[str]) -> None:
     where = (store.name, which, policy)
     used = store.in_use()
@@ -126,6 +144,9 @@ def carry_out(store: Store, policy: dict[str, Any], which: str, met: Counter[str
             assert "keep" not in (row["Labels"] or {}), where
         if "older_than" in policy or "keep_latest" in policy:
             assert row["Created"] > 1_000_000_000, where
+    if "keep_latest" in policy:
+        tags = {tag for row in store.images() for tag in row["RepoTags"] or ()}
+        assert latest(rows.values(), policy["keep_latest"]) <= tags, where
     met["plans"] += 1
     met["containers of one platform"] += len(used.keys() - rows.keys())
     met["images of unknown use"] += sum(one.image.in_use is None for one in plan.keep)
