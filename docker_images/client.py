@@ -307,7 +307,8 @@ class DockerClient:
             shared_size: as there; what is shared makes no update.
             manifests: as there.
             identity: as there.
-            containers: as there; how many there are makes no update.
+            containers: as there; how many there are makes no update. An engine that does not
+                count in the list is asked at a resync only, so an image that came since has None.
             timeout: seconds for each list in place of the client's; None for no limit.
             resync_interval: seconds between two lists where nothing happens.
             poll_interval: seconds between two lists where the engine, or a proxy in front of it,
@@ -342,7 +343,10 @@ class DockerClient:
             if _seconds(interval, argument) is None:
                 raise ValueError(f"{argument} must be a number of seconds, not None")
         return ImagesWatch(
-            EngineSource(partial(self._within, timeout), query),
+            # A resync comes after 80 to 100 % of its interval.
+            EngineSource(
+                partial(self._within, timeout), query, count_interval=resync_interval * 0.8
+            ),
             resync_interval=resync_interval,
             poll_interval=poll_interval,
         )

@@ -104,3 +104,45 @@ def test_a_live_engine_agrees_with_its_containers(live: engines.Live, name: str)
 async def listed(host: str) -> list[ImageSummary]:
     async with DockerClient(host) as client:
         return await client.list_images(all=True, containers=True)
+
+
+# A watch
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "of_new"),
+    [
+        ("docker 20.10", 1, None),
+        ("docker 26.1", 1, None),
+        ("docker 28.5", 0, 3),
+        ("podman 5.8", 0, 3),
+    ],
+)
+async def test_a_watch_asks_for_containers_at_the_resync_only(
+    anyio_backend: str, name: str, asked: int, of_new: int | None
+) -> None:
+    with FakeEngine([image("web:1", containers=2)], name) as engine:
+        async with DockerClient(engine.host) as client:
+            async with client.watch_images(containers=True) as watch:
+                for number in range(3):
+                    engine.images.add(image(f"new:{number}", containers=3))
+                    with anyio.fail_after(60):
+                        await anext(watch)
+                counts = {
+                    one.repo_tags[0].rpartition("/")[2]: one.containers for one in watch.images
+                }
+                assert counts == {"web:1": 2, **{f"new:{number}": of_new for number in range(3)}}
+            assert [one.path for one in engine.requests].count("/containers/json") == asked
+
+
+async def test_at_the_resync_a_watch_counts_anew(anyio_backend: str) -> None:
+    with FakeEngine([image("web:1")], "docker 26.1") as engine:
+        async with (
+            DockerClient(engine.host) as client,
+            client.watch_images(containers=True, resync_interval=0.1) as watch,
+        ):
+            engine.images["web:1"].containers = 5
+            with anyio.fail_after(60):
+                while watch.images[0].containers != 5:
+                    with anyio.move_on_after(0.1):
+                        await anext(watch)

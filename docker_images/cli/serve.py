@@ -79,7 +79,7 @@ def serving(
     application: WSGIApplication,
     *,
     connections: int = 16,
-    seconds: float = 10.0,
+    seconds: float = 30.0,
 ) -> Iterator[str]:
     """Serve from threads; yields `http://host:port`. An `OSError` where that cannot be.
 

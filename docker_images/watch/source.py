@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Protocol
 
+from msgspec.structs import force_setattr, replace
+
 from docker_images.engine.engine import Engine
 from docker_images.engine.events import EventReader, container_actions, events_params
 from docker_images.engine.questions import answer
@@ -40,11 +42,18 @@ class EngineStream:
 
 
 class EngineSource:
-    """The lists and events of one engine; `within` finds it, and keeps the deadline of a call."""
+    """The lists and events of one engine; `within` finds it, and keeps the deadline of a call.
 
-    def __init__(self, within: Within, query: Query) -> None:
+    Engines that do not count containers in the list itself are asked for them with the first list,
+    and when `count_interval` seconds have passed since; images that came meanwhile have no count.
+    """
+
+    def __init__(self, within: Within, query: Query, *, count_interval: float) -> None:
         self._within, self._query = within, query
         self._engine: Engine | None = None
+        self._count_interval = count_interval
+        self._counted_at: float | None = None
+        self._counts: dict[str, int | None] = {}
 
     @property
     def is_local(self) -> bool:
@@ -53,13 +62,24 @@ class EngineSource:
 
     async def list(self) -> list[ImageSummary]:
         """Ask the question."""
+        now, query = monotonic(), self._query
+        counting = self._counted_at is None or now - self._counted_at >= self._count_interval
+        if query.containers and not counting:
+            query = replace(query, containers=False)
 
         async def ask(engine: Engine) -> list[ImageSummary]:
             self._engine = engine
-            return await answer(engine, self._query)
+            return await answer(engine, query)
 
         found = await self._within(ask)
         assert isinstance(found, list)
+        if query.containers:
+            self._counted_at = now
+            self._counts = {image.id: image.containers for image in found}
+        elif self._query.containers:
+            for image in found:
+                if image.containers is None:
+                    force_setattr(image, "containers", self._counts.get(image.id))
         return found
 
     async def open(self, since: float | None) -> EngineStream:
