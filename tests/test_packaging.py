@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -214,3 +215,11 @@ def test_a_python_without_venv_is_told_and_takes_no_environment_away(
     assert done.returncode != 0
     assert "false cannot make virtual environments: install" in done.stderr
     assert (tmp_path / ".venv").exists() == had_one
+
+
+def test_every_python_that_is_claimed_is_tested() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    claimed = [text.rpartition(" ")[2] for text in project["classifiers"] if ":: 3." in text]
+    (looked_for,) = re.findall(r"for version in (.*); do", (ROOT / ".ci" / "run").read_text())
+    assert looked_for.split() == claimed
+    assert f"Python {claimed[0]} to {claimed[-1]}" in (ROOT / "README.md").read_text()
