@@ -119,7 +119,7 @@ def test_the_readme_is_a_screen_long_and_its_figures_are_those_of_the_page() -> 
         figure = row[1].split("|")[place].partition("×")[0].strip()
         assert f"| {ours} | {figure} |" in README
     for told in re.findall(r"\| (\d+ ms) \|$", README, re.MULTILINE):
-        assert f"| {told} |" in page
+        assert f"| {told} " in page
 
 
 def test_the_picture_shows_what_the_command_prints() -> None:
@@ -193,7 +193,7 @@ def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
     for option, needed in NEEDS.items():
         assert re.search(rf"`{option}=True` \(API {re.escape(str(needed))}\b", asking)
     oldest = PROJECT["requires-python"].removeprefix(">=")
-    assert f"Python {oldest} or newer" in README
+    assert f"Python {oldest} to " in README
     for name in (requirement.partition(">=")[0] for requirement in PROJECT["dependencies"]):
         assert name in README
 
