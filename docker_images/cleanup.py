@@ -5,15 +5,19 @@ What is not known keeps an image. Refuses to know where the list comes from, and
 
 import enum
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias, cast
 
 import msgspec
 
+from docker_images import arguments
+from docker_images.arguments import Label, has_label
 from docker_images.images.models import ImageSummary, OCIDescriptor
-from docker_images.images.references import Reference, reference_test
+from docker_images.images.references import Reference
 from docker_images.images.store import in_containerd
+from docker_images.text import keyword
 
 __all__ = [
     "CleanupPlan",
@@ -120,7 +124,7 @@ class _Policy(msgspec.Struct, frozen=True):
     dangling_only: bool
     only: Callable[[Iterable[str]], bool] | None
     kept: Callable[[Iterable[str]], bool] | None
-    labels: list[tuple[str, str | None]]
+    labels: list[Label]
 
     @property
     def by_name(self) -> bool:
@@ -161,7 +165,7 @@ class _Image:
             return CleanupReason.USE_UNKNOWN
         if not _readable(self.entries[0].id) or not all(map(_is_name, self.tags + self.digests)):
             return CleanupReason.NAME_UNREADABLE
-        if any(_has_label(entry.labels, policy.labels) for entry in self.entries):
+        if any(has_label(entry.labels, one) for one in policy.labels for entry in self.entries):
             return CleanupReason.LABEL
         if policy.dangling_only and (self.tags or self.digests):
             return CleanupReason.NOT_DANGLING
@@ -239,18 +243,21 @@ def plan_cleanup(
     """
     if keep_latest is None and older_than is None and not dangling_only and only_reference is None:
         raise ValueError(
-            "nothing says which images may go; give keep_latest=, older_than=, dangling_only=True "
-            "or only_reference="
+            f"nothing says which images may go; give {keyword('keep_latest')}, "
+            f"{keyword('older_than')}, {keyword('dangling_only', 'True')} "
+            f"or {keyword('only_reference')}"
         )
     only = _patterns("only_reference", only_reference)
     kept = _patterns("keep_reference", keep_reference)
+    if keep_latest is not None:
+        arguments.number("keep_latest", keep_latest, least=1)
     policy = _Policy(
-        keep_latest=_count(keep_latest),
+        keep_latest=keep_latest,
         before=_moment(older_than, now),
-        dangling_only=_flag(dangling_only),
+        dangling_only=arguments.flag("dangling_only", dangling_only),
         only=_names_test("only_reference", only),
         kept=_names_test("keep_reference", kept),
-        labels=_labels(keep_label),
+        labels=arguments.labels("keep_label", keep_label),
     )
     by_id: dict[str, list[ImageSummary]] = {}
     for image in images:
@@ -330,7 +337,7 @@ def _unmatched(
                 yield argument, pattern
     for key, value in labels:
         entries = (entry for image in images for entry in image.entries)
-        if not any(_has_label(entry.labels, [(key, value)]) for entry in entries):
+        if not any(has_label(entry.labels, (key, value)) for entry in entries):
             yield "keep_label", key if value is None else f"{key}={value}"
 
 
@@ -438,49 +445,24 @@ def _is_name(name: str) -> bool:
 # Arguments.
 
 
-def _flag(dangling_only: object) -> bool:
-    if not isinstance(dangling_only, bool):
-        raise TypeError(f"dangling_only= takes True or False, not {type(dangling_only).__name__}")
-    return dangling_only
-
-
-def _count(keep_latest: object) -> int | None:
-    if keep_latest is None:
-        return None
-    if isinstance(keep_latest, bool) or not isinstance(keep_latest, int):
-        raise TypeError(f"keep_latest= takes an int, not {type(keep_latest).__name__}")
-    if keep_latest < 1:
-        raise ValueError(f"keep_latest= must be 1 or more, not {keep_latest}")
-    return keep_latest
-
-
 def _moment(older_than: object, now: object) -> float | None:
     """Seconds since 1970 before which an image is old enough."""
-    for argument, moment in (("older_than", older_than), ("now", now)):
-        if isinstance(moment, datetime) and moment.utcoffset() is None:
-            raise ValueError(f"{argument}= is a datetime without a time zone; give it one")
     if now is not None and not isinstance(now, datetime):
-        raise TypeError(f"now= takes an aware datetime, not {type(now).__name__}")
+        raise arguments.wrong("now", "an aware datetime", now)
+    present = time.time() if now is None else arguments.timestamp("now", now)
     if older_than is None:
         return None
     if isinstance(older_than, datetime):
-        return older_than.timestamp()
-    if not isinstance(older_than, timedelta):
-        raise TypeError(
-            f"older_than= takes a timedelta or an aware datetime, not {type(older_than).__name__}"
-        )
-    if older_than < timedelta():
-        raise ValueError("older_than= is a negative timedelta; it says how long ago")
-    return (now or datetime.now(UTC)).timestamp() - older_than.total_seconds()
+        return arguments.timestamp("older_than", older_than)
+    if isinstance(older_than, timedelta):
+        return present - arguments.ago("older_than", older_than)
+    raise arguments.wrong("older_than", "a timedelta or an aware datetime", older_than)
 
 
 def _patterns(argument: str, patterns: object) -> list[str] | None:
     if patterns is None:
         return None
-    texts = _texts(argument, patterns)
-    if not texts:
-        raise ValueError(f"{argument}= is empty; leave it out where no name is meant")
-    return texts
+    return arguments.texts(argument, patterns)
 
 
 def _names_test(
@@ -488,38 +470,5 @@ def _names_test(
 ) -> Callable[[Iterable[str]], bool] | None:
     if patterns is None:
         return None
-    try:
-        # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
-        return reference_test(patterns, podman=argument == "keep_reference")
-    except ValueError as error:
-        raise ValueError(f"{argument}= has a {error}") from None
-
-
-def _labels(labels: object) -> list[tuple[str, str | None]]:
-    if labels is None:
-        return []
-    if isinstance(labels, Mapping):
-        pairs = list(cast("Mapping[object, object]", labels).items())
-        for key, value in pairs:
-            if not isinstance(key, str) or not isinstance(value, str | None):
-                raise TypeError("keep_label= takes a mapping of str to str or None")
-        return cast("list[tuple[str, str | None]]", pairs)
-    parts = (text.partition("=") for text in _texts("keep_label", labels))
-    return [(key, value if equals else None) for key, equals, value in parts]
-
-
-def _texts(argument: str, value: object) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
-        raise TypeError(f"{argument}= takes a str or several, not {type(value).__name__}")
-    found = list(cast("Iterable[object]", texts))
-    for text in found:
-        if not isinstance(text, str):
-            raise TypeError(f"{argument}= takes a str or several, not {type(text).__name__}")
-        if not text:
-            raise ValueError(f"{argument}= holds an empty text")
-    return cast("list[str]", found)
-
-
-def _has_label(labels: Mapping[str, str], wanted: Iterable[tuple[str, str | None]]) -> bool:
-    return any(key in labels and value in (None, labels[key]) for key, value in wanted)
+    # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
+    return arguments.matcher(argument, patterns, podman=argument == "keep_reference")

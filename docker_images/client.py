@@ -4,13 +4,13 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from math import inf, isfinite
 from threading import Lock
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
+from docker_images import arguments
 from docker_images.address import Endpoint
 from docker_images.endpoint.hosts import check_arguments, check_host, resolve_endpoint
 from docker_images.engine.engine import Engine
@@ -25,6 +25,7 @@ from docker_images.query import (
     UntilArgument,
     build_query,
 )
+from docker_images.text import keyword
 from docker_images.transport import CallersTransport, EngineTransport
 from docker_images.transport.deadline import TimeLimitError, stage, time_limit
 from docker_images.transport.failures import timed_out
@@ -92,19 +93,17 @@ class DockerClient:
             raise ValueError("transport already leads to an engine; leave out host and context")
         if transport is not None and not hasattr(transport, "handle_async_request"):
             raise TypeError(f"transport must have handle_async_request, as httpx's: {transport!r}")
-        if isinstance(max_response_bytes, bool) or not isinstance(max_response_bytes, int):
-            raise TypeError(f"max_response_bytes must be an int, not {max_response_bytes!r}")
-        if max_response_bytes <= 0:
-            raise ValueError("max_response_bytes must be positive")
         if api_version is not None and not isinstance(api_version, ApiVersion):
             if not isinstance(api_version, str):
                 raise TypeError(f"api_version must be a str such as '1.47', not {api_version!r}")
             api_version = ApiVersion.parse(api_version)
         self._host, self._context = host, context
         self._pin = Pin(api_version, "api_version=") if api_version else None
-        self._timeout = _seconds(timeout)
-        self._connect_timeout = _seconds(connect_timeout, "connect_timeout")
-        self._max_response_bytes = max_response_bytes
+        self._timeout = arguments.limit("timeout", timeout)
+        self._connect_timeout = arguments.limit("connect_timeout", connect_timeout)
+        self._max_response_bytes = arguments.number(
+            "max_response_bytes", max_response_bytes, least=1
+        )
         self._transport = transport
         self._engine: Engine | None = None  # found at first use
         self._finding = Lock()
@@ -337,18 +336,15 @@ class DockerClient:
             containers=containers,
         )
         if timeout is not ...:
-            _seconds(timeout)
-        intervals = {"resync_interval": resync_interval, "poll_interval": poll_interval}
-        for argument, interval in intervals.items():
-            if _seconds(interval, argument) is None:
-                raise ValueError(f"{argument} must be a number of seconds, not None")
+            arguments.limit("timeout", timeout)
+        resync_interval = arguments.seconds("resync_interval", resync_interval)
         return ImagesWatch(
             # A resync comes after 80 to 100 % of its interval.
             EngineSource(
                 partial(self._within, timeout), query, count_interval=resync_interval * 0.8
             ),
             resync_interval=resync_interval,
-            poll_interval=poll_interval,
+            poll_interval=arguments.seconds("poll_interval", poll_interval),
         )
 
     async def _within(
@@ -362,12 +358,12 @@ class DockerClient:
         if self._closed:
             await self.aclose()  # what belongs to this event loop
             raise RuntimeError("this client is closed; make another one")
-        seconds = self._timeout if timeout is ... else _seconds(timeout)
+        seconds = self._timeout if timeout is ... else arguments.limit("timeout", timeout)
         try:
             with time_limit(seconds):
                 return await call(self._engine or await self._find(), *args, **kwargs)
         except TimeLimitError as limit:
-            passed = TimeLimitError(limit.seconds, limit.argument)  # no traceback, so no cycle
+            passed = TimeLimitError(limit.seconds, keyword("timeout"))  # no traceback, so no cycle
         endpoint = self._engine.endpoint if self._engine is not None else None
         raise timed_out(passed, endpoint)
 
@@ -406,18 +402,3 @@ class DockerClient:
 
 def _look_around(host: str | None, context: str | None) -> Endpoint:
     return resolve_endpoint(host=host, context=context)
-
-
-def _seconds(timeout: float | EllipsisType | None, argument: str = "timeout") -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"{argument} must be a number of seconds or None, not {timeout!r}")
-    try:
-        seconds = float(timeout)
-    except OverflowError:
-        seconds = inf
-    if not (isfinite(seconds) and seconds > 0):
-        without = "; None: no limit" if argument.endswith("timeout") else ""
-        raise ValueError(f"{argument} must be positive and finite, not {timeout}{without}")
-    return seconds

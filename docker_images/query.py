@@ -2,7 +2,7 @@
 
 Knows which question every engine answers alike, and takes upon itself those that they do not. All
 arguments are checked here, before anything is sent. Pure: no I/O, and no API version is compared;
-`Query.options` names what only some engines can do.
+`Asked.options` names what only some engines can do.
 
 How engines differ, as measured on them or read in their source:
 
@@ -21,19 +21,21 @@ How engines differ, as measured on them or read in their source:
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
-from itertools import compress
-from typing import Literal, TypeAlias, cast, get_args
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias, cast
 from urllib.parse import quote
 
 import msgspec
 
+from docker_images import arguments
+from docker_images.arguments import Label, has_label
 from docker_images.images.models import ImageSummary
-from docker_images.images.references import reference_test
+from docker_images.text import keyword
 
 __all__ = [
+    "Asked",
     "FiltersArgument",
     "LabelArgument",
     "Option",
@@ -61,43 +63,30 @@ Option: TypeAlias = Literal["shared_size", "manifests", "identity"]
 """A keyword of `list_images` that takes an engine able to do it."""
 
 
-class Query(msgspec.Struct, frozen=True):
-    """One question, ready to be asked of any engine. Made for one call."""
+Condition: TypeAlias = Callable[[ImageSummary, bool], bool]
+"""What is answered from the list: whether an image stays, and whether Podman listed it."""
 
-    params: str = ""
-    """The query string of the request, encoded, without a `?`; `""` for the plain list."""
-    options: tuple[Option, ...] = ()
-    """What was asked for that engines which cannot do it would silently ignore."""
-    tests: tuple[Callable[[ImageSummary], bool], ...] = ()
-    """What is answered from the list: an image stays that passes all of these."""
-    docker_tests: tuple[Callable[[ImageSummary], bool], ...] = ()
-    """What is answered from a list that is not Podman's."""
-    podman_tests: tuple[Callable[[ImageSummary], bool], ...] = ()
-    """What is answered from the list of Podman only. Docker's own answer to `label` is final: the
-    containerd store matches the labels of every platform, and the list shows those of one."""
+
+class Asked(msgspec.Struct, frozen=True):
+    """What an engine is asked for: one list."""
+
     all: bool = False
     """Whether intermediate images are asked for."""
-    dangling: bool | None = None
-    """As given."""
-    references: tuple[str, ...] = ()
-    """The names and patterns of `reference`, as given."""
-    asked: dict[str, list[str]] = {}
-    """The engine's filters, as in `params`."""
-    unwanted: tuple[str, ...] = ()
-    """The labels of `exclude_label` that an engine can be asked for, as it writes them."""
-    containers: bool = False
-    """Whether the containers of each image are to be counted."""
+    filters: dict[str, list[str]] = {}
+    """The engine's own filters."""
+    options: tuple[Option, ...] = ()
+    """What engines that cannot do it would silently ignore."""
 
-    def select(self, images: list[ImageSummary], *, podman: bool = False) -> list[ImageSummary]:
-        """The images of the answer: of a whole list, or of a slice of one, in the same order."""
-        for test in (*self.tests, *(self.podman_tests if podman else self.docker_tests)):
-            images = [image for image in images if test(image)]
-        return images
-
-    def with_filters(self, **filters: list[str]) -> "Query":
-        """The same options, other filters of the engine, and nothing answered from the list."""
-        params = _params(self.all, filters, self.options)
-        return Query(params=params, options=self.options, all=self.all, asked=filters)
+    @property
+    def params(self) -> str:
+        """The query string of the request, encoded, without a `?`; `""` for the plain list."""
+        params = ["all=1"] if self.all else []
+        if self.filters:
+            # The only form that every engine reads: Podman before 4.5.1 joins the values of a list.
+            body = {key: dict.fromkeys(values, True) for key, values in self.filters.items()}
+            params.append(f"filters={quote(msgspec.json.encode(body), safe='')}")
+        params += dict.fromkeys(flag for option in self.options for flag in _FLAGS[option])
+        return "&".join(params)
 
 
 _FLAGS = {
@@ -107,16 +96,31 @@ _FLAGS = {
 }
 
 
-def _params(all: bool, asked: Mapping[str, list[str]], options: Sequence[str]) -> str:
-    if not (all or asked or options):
-        return ""
-    params = ["all=1"] if all else []
-    if asked:
-        # The only form that every engine reads: Podman before 4.5.1 joins the values of a list.
-        body = {key: dict.fromkeys(values, True) for key, values in asked.items()}
-        params.append(f"filters={quote(msgspec.json.encode(body), safe='')}")
-    params += dict.fromkeys(flag for option in options for flag in _FLAGS[option])
-    return "&".join(params)
+class Query(msgspec.Struct, frozen=True):
+    """One question, ready to be asked of any engine. Made for one call."""
+
+    asked: Asked = Asked()
+    """What the engine is asked for."""
+    conditions: tuple[Condition, ...] = ()
+    """What is answered from the list: an image stays that meets all of these."""
+    dangling: bool | None = None
+    """As given."""
+    references: tuple[str, ...] = ()
+    """The names and patterns of `reference`, as given."""
+    unwanted: tuple[str, ...] = ()
+    """The labels of `exclude_label` that an engine can be asked for, as it writes them."""
+    containers: bool = False
+    """Whether the containers of each image are to be counted."""
+
+    def select(self, images: list[ImageSummary], *, podman: bool = False) -> list[ImageSummary]:
+        """The images of the answer: of a whole list, or of a slice of one, in the same order."""
+        for holds in self.conditions:
+            images = [image for image in images if holds(image, podman)]
+        return images
+
+    def with_filters(self, **filters: list[str]) -> "Query":
+        """The same list with other filters of the engine, and nothing answered from it."""
+        return Query(msgspec.structs.replace(self.asked, filters=filters))
 
 
 def build_query(
@@ -148,239 +152,128 @@ def build_query(
     no Unicode, no reference at all, a bad pattern, a naive datetime, a negative or infinite time,
     and what is given both as a keyword and in `filters`. `now` is the clock for a timedelta.
     """
-    flags = (("all", all), ("shared_size", shared_size), ("manifests", manifests))
-    for argument, flag in (*flags, ("identity", identity), ("containers", containers)):
-        if flag is not True and flag is not False:
-            raise _wrong(argument, "True or False", flag)
-
-    asked: dict[str, list[str]] = {}
-    if filters is not None:
-        asked = _filters(filters)
-        given: dict[str, object] = {"dangling": dangling, "label": label, "reference": reference}
-        given |= {"before": before, "since": since, "until": until}
-        for argument, value in given.items():
-            if value is not None and argument in asked:
-                raise ValueError(f"{argument} is given twice: as {argument}= and in filters=")
-
-    tests: list[Callable[[ImageSummary], bool]] = []
-    docker_tests: list[Callable[[ImageSummary], bool]] = []
-    podman_tests: list[Callable[[ImageSummary], bool]] = []
+    flags: dict[Option, bool] = {
+        "shared_size": shared_size,
+        "manifests": manifests,
+        "identity": identity,
+    }
+    for argument, flag in (("all", all), ("containers", containers), *flags.items()):
+        arguments.flag(argument, flag)
     if dangling is not None:
-        if dangling is not True and dangling is not False:
-            raise _wrong("dangling", "True, False or None", dangling)
-        if not dangling:
-            asked["dangling"] = ["false"]
-        tests.append(_dangling_test(dangling))
-    if label is not None and (labels := _labels("label", label)):
-        if texts := [text for text in map(_label_text, labels) if text is not None]:
-            asked["label"] = texts
-        if unsent := [pair for pair in labels if _label_text(pair) is None]:
-            tests.append(_label_test(unsent))
-        podman_tests.append(_label_test(labels))
-    unwanted: list[str] = []
-    if exclude_label is not None and (labels := _labels("exclude_label", exclude_label)):
-        unwanted = [text for text in map(_label_text, labels) if text is not None]
-        tests.append(_exclude_label_test(labels))
-    if until is not None:
-        tests.append(_until_test(_bound(until, now)))
-    references: list[str] = []
-    if reference is not None:  # last, because it costs most
-        references = _texts("reference", reference)
-        docker_tests.append(_reference_test(references, podman=False))
-        podman_tests.append(_reference_test(references, podman=True))
-    if before is not None:
-        asked["before"] = [_text("before", before)]
-    if since is not None:
-        asked["since"] = [_text("since", since)]
+        arguments.flag("dangling", dangling)
+    asked = _engine_filters(
+        filters,
+        dangling=dangling,
+        label=label,
+        reference=reference,
+        before=before,
+        since=since,
+        until=until,
+    )
+    wanted = arguments.labels("label", label)
+    unwanted = arguments.labels("exclude_label", exclude_label)
+    references = [] if reference is None else arguments.texts("reference", reference)
+    if dangling is False:
+        asked["dangling"] = ["false"]
+    if sent := [text for pair in wanted if (text := _label_text(pair)) is not None]:
+        asked["label"] = sent
+    for argument, anchor in (("before", before), ("since", since)):
+        if anchor is not None:
+            asked[argument] = [arguments.text(argument, anchor)]
 
-    options: tuple[Option, ...] = ()
-    if shared_size or manifests or identity:
-        flagged = (shared_size, manifests, identity)
-        options = tuple(compress(get_args(Option), flagged))
+    conditions: list[Condition] = []
+    if dangling is not None:
+        conditions.append(lambda image, _: image.is_dangling is dangling)
+    if wanted:
+        conditions.append(_has_all(wanted))
+    if unwanted:
+        conditions.append(_has_none(unwanted))
+    if until is not None:
+        conditions.append(_is_older(until, now))
+    if references:  # last, because it costs most
+        conditions.append(_is_called(references))
     return Query(
-        params=_params(all, asked, options),
-        options=options,
-        tests=tuple(tests),
-        docker_tests=tuple(docker_tests),
-        podman_tests=tuple(podman_tests),
-        all=all,
+        asked=Asked(all, asked, tuple(option for option, flag in flags.items() if flag)),
+        conditions=tuple(conditions),
         dangling=dangling,
         references=tuple(references),
-        asked=asked,
-        unwanted=tuple(unwanted),
+        unwanted=tuple(text for pair in unwanted if (text := _label_text(pair)) is not None),
         containers=containers,
     )
 
 
-# Arguments. Anything can come from a caller without a type checker, so each says what it takes.
-
-
-def _wrong(argument: str, takes: str, value: object) -> TypeError:
-    return TypeError(f"{argument}= takes {takes}, not {type(value).__name__}")
-
-
-def _unicode(argument: str, text: str) -> str:
-    """The text as a plain `str` that UTF-8 can encode."""
-    plain = str.__str__(text)
-    try:
-        plain.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{argument}= holds a lone surrogate: {plain!a:.80}") from None
-    return plain
-
-
-def _text(argument: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise _wrong(argument, "a str", value)
-    if not value:
-        raise ValueError(f"{argument}= is an empty text")
-    return _unicode(argument, value)
-
-
-def _each(argument: str, takes: str, value: object) -> Iterable[object]:
-    """What an iterable holds; bytes would hold numbers."""
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
-        raise _wrong(argument, takes, value)
-    return cast("Iterable[object]", value)
-
-
-def _texts(argument: str, value: object) -> list[str]:
-    """One text or several, at least one: none would silently ask for all, or for nothing."""
-    takes = "a str or an iterable of str"
-    if isinstance(value, str):
-        return [_text(argument, value)]
-    if isinstance(value, Mapping):
-        raise TypeError(f"{argument}= takes {takes}, not a mapping")
-    if not (texts := [_text(argument, item) for item in _each(argument, takes, value)]):
-        raise ValueError(f"{argument}= is empty; leave it out where nothing is to be asked")
-    return texts
-
-
-_LabelPair: TypeAlias = tuple[str, str | None]
-"""A key, and its value or None for any."""
-
-
-def _labels(argument: str, value: object) -> list[_LabelPair]:
-    takes = "a str, a mapping of str to str or None, or an iterable of these"
-    items: Iterable[object] = _each(argument, takes, value)
-    if isinstance(value, (str, Mapping)):
-        items = [cast("str | Mapping[object, object]", value)]
-    pairs: list[_LabelPair] = []
-    for item in items:
-        if isinstance(item, str):
-            key, equals, content = _text(argument, item).partition("=")
-            pairs.append((key, content if equals else None))
-        elif isinstance(item, Mapping):
-            pairs += _label_pairs(argument, cast("Mapping[object, object]", item))
+def _engine_filters(filters: object, **given: object) -> dict[str, list[str]]:
+    """The engine's own filters, none of which is given as a keyword as well."""
+    if filters is None:
+        return {}
+    if not isinstance(filters, Mapping):
+        raise arguments.wrong("filters", "a mapping of str to str, bool or an iterable", filters)
+    asked: dict[str, list[str]] = {}
+    for key, value in cast("Mapping[object, object]", filters).items():
+        name = arguments.text("filters", key)
+        if isinstance(value, bool):
+            asked[name] = ["true" if value else "false"]
+        elif value == "":
+            asked[name] = [""]
         else:
-            raise _wrong(argument, takes, item)
-    if any(not key for key, _ in pairs):
-        raise ValueError(f"{argument}= needs a key before the '='")
-    return pairs
+            asked[name] = arguments.texts(f"filters[{name!r}]", value)
+    for argument, value in given.items():
+        if value is not None and argument in asked:
+            twice = f"as {keyword(argument)} and in {keyword('filters')}"
+            raise ValueError(f"{argument} is given twice: {twice}")
+    return asked
 
 
-def _label_pairs(argument: str, labels: Mapping[object, object]) -> Iterator[_LabelPair]:
-    for key, value in labels.items():
-        if value is None:
-            yield _text(argument, key), None
-        elif isinstance(value, str):
-            yield _text(argument, key), _unicode(argument, value)
-        else:
-            raise TypeError(
-                f"{argument}= takes a str or None as the value of a label, "
-                f"not {type(value).__name__}"
-            )
-
-
-def _label_text(pair: _LabelPair) -> str | None:
+def _label_text(label: Label) -> str | None:
     """The label as engines read it; None where some engine would read something else."""
-    key, value = pair
+    key, value = label
     text = key if value is None else f"{key}={value}"
     if "=" in key or key.endswith("!") or "!=" in text or len(text.encode()) > 4096:
         return None
     return text
 
 
-def _bound(until: object, now: Callable[[], float]) -> Callable[[], float]:
-    """The moment of `until`; a time ago moves on, as long as the question is asked."""
-    seconds = _seconds(until, now)
-    if isinstance(until, timedelta):
-        ago = until.total_seconds()
-        return lambda: now() - ago
-    return lambda: seconds
+# Conditions. They close over what they need and look it up once.
 
 
-def _seconds(until: object, now: Callable[[], float]) -> float:
-    if isinstance(until, datetime):
-        if until.utcoffset() is None:
-            raise ValueError("until= is a datetime without a time zone; give it one, such as UTC")
-        return (until - _EPOCH).total_seconds()
-    if isinstance(until, timedelta):
-        if until < timedelta():
-            raise ValueError("until= is a negative timedelta; it says how long ago")
-        return now() - until.total_seconds()
-    if isinstance(until, bool) or not isinstance(until, (int, float)):
-        raise _wrong("until", "an aware datetime, a timedelta or seconds since 1970", until)
-    if isinstance(until, float) and not math.isfinite(until):
-        raise ValueError(f"until= is not a moment: {until}")
-    return until
+def _has_all(labels: list[Label]) -> Condition:
+    # Docker's own answer is final: the containerd store matches the labels of every platform, and
+    # the list shows those of one. Podman's is looked at again.
+    unsent = [label for label in labels if _label_text(label) is None]
+
+    def holds(image: ImageSummary, podman: bool) -> bool:
+        return all(has_label(image.labels, label) for label in (labels if podman else unsent))
+
+    return holds
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+def _has_none(labels: list[Label]) -> Condition:
+    return lambda image, _: not any(has_label(image.labels, label) for label in labels)
 
 
-def _filters(filters: object) -> dict[str, list[str]]:
-    if not isinstance(filters, Mapping):
-        raise _wrong("filters", "a mapping of str to str, bool or an iterable of str", filters)
-    asked: dict[str, list[str]] = {}
-    for key, value in cast("Mapping[object, object]", filters).items():
-        name = _text("filters", key)
-        if isinstance(value, bool):
-            asked[name] = ["true" if value else "false"]
-        elif value == "":
-            asked[name] = [""]
-        else:
-            asked[name] = _texts(f"filters[{name!r}]", value)
-    return asked
-
-
-# Tests over one image. They close over what they need and look it up once.
-
-
-def _dangling_test(wanted: bool) -> Callable[[ImageSummary], bool]:
-    return lambda image: image.is_dangling is wanted
-
-
-def _label_test(labels: list[_LabelPair]) -> Callable[[ImageSummary], bool]:
-    def test(image: ImageSummary) -> bool:
-        found = image.labels
-        for key, value in labels:
-            if key not in found or (value is not None and found[key] != value):
-                return False
-        return True
-
-    return test
-
-
-def _exclude_label_test(labels: list[_LabelPair]) -> Callable[[ImageSummary], bool]:
-    def test(image: ImageSummary) -> bool:
-        found = image.labels
-        for key, value in labels:
-            if key in found and (value is None or found[key] == value):
-                return False
-        return True
-
-    return test
-
-
-def _until_test(bound: Callable[[], float]) -> Callable[[ImageSummary], bool]:
+def _is_older(until: object, now: Callable[[], float]) -> Condition:
     # A time that nobody told is not "older than".
-    return lambda image: 0 < image.created < bound()
+    if isinstance(until, timedelta):  # it moves on, as long as the question is asked
+        ago = arguments.ago("until", until)
+        return lambda image, _: 0 < image.created < now() - ago
+    if isinstance(until, datetime):
+        until = arguments.timestamp("until", until)
+    if isinstance(until, bool) or not isinstance(until, int | float):
+        raise arguments.wrong(
+            "until", "an aware datetime, a timedelta or seconds since 1970", until
+        )
+    if isinstance(until, float) and not math.isfinite(until):
+        raise ValueError(f"{keyword('until')} is not a moment: {until}")
+    bound = until
+    return lambda image, _: 0 < image.created < bound
 
 
-def _reference_test(patterns: list[str], *, podman: bool) -> Callable[[ImageSummary], bool]:
-    try:
-        matches = reference_test(patterns, podman=podman)
-    except ValueError as error:
-        raise ValueError(f"reference= has a {error}") from None
-    return lambda image: matches(image.repo_tags) or matches(image.repo_digests)
+def _is_called(references: list[str]) -> Condition:
+    on_docker = arguments.matcher("reference", references, podman=False)
+    on_podman = arguments.matcher("reference", references, podman=True)
+
+    def holds(image: ImageSummary, podman: bool) -> bool:
+        matches = on_podman if podman else on_docker
+        return matches(image.repo_tags) or matches(image.repo_digests)
+
+    return holds

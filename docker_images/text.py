@@ -1,6 +1,19 @@
-"""Text of others in messages of ours: bounded, on one line, and harmless to a terminal."""
+"""What stands in messages: text of others made harmless, and the names of arguments."""
 
-__all__ = ["printable"]
+from contextvars import ContextVar
+
+__all__ = ["by_option", "keyword", "printable"]
+
+by_option: ContextVar[bool] = ContextVar("by_option", default=False)
+"""Whether whoever reads a message wrote a command line: the command sets it."""
+
+
+def keyword(name: str, value: str = "") -> str:
+    """An argument as its user writes it: `host=`, and on the command line `--host`."""
+    if not by_option.get():
+        return f"{name}={value}"
+    option = f"--{name.replace('_', '-')}"
+    return option if value in ("", "True") else f"{option} {value}"
 
 
 def printable(text: str, limit: int = 400) -> str:

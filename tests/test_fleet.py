@@ -1,6 +1,5 @@
 """docker_images.fleet: many engines at once."""
 
-import inspect
 import os
 
 import anyio
@@ -14,16 +13,9 @@ from docker_images import (
     EngineTimeoutError,
     gather_images,
 )
-from docker_images.fleet import Question
 from docker_images.testing import FakeEngine, faults, image
 
 pytestmark = pytest.mark.anyio
-
-
-def test_its_question_is_that_of_the_client() -> None:
-    asked = inspect.signature(DockerClient.list_images).parameters
-    keywords = {name: one.annotation for name, one in asked.items() if name != "self"}
-    assert inspect.get_annotations(Question) == keywords
 
 
 async def test_no_engine_has_no_answer() -> None:

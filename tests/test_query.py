@@ -1,7 +1,9 @@
 """What a question becomes: what the engine is asked, and what is answered from its list."""
 
+import inspect
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docker_images import DockerClient, sync
+from docker_images.fleet import Question
 from docker_images.images.models import ImageSummary
 from docker_images.query import Query, build_query
 
@@ -19,7 +23,9 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 def asked(query: Query) -> dict[str, Any]:
     """What an engine reads, with the standard library's eyes."""
-    pairs = parse_qsl(query.params, keep_blank_values=True, strict_parsing=bool(query.params))
+    pairs = parse_qsl(
+        query.asked.params, keep_blank_values=True, strict_parsing=bool(query.asked.params)
+    )
     found: dict[str, Any] = dict(pairs)
     assert len(found) == len(pairs), "a parameter is given once"
     if "filters" in found:
@@ -33,6 +39,38 @@ def image(name: str, **fields: Any) -> ImageSummary:
 
 def answer(query: Query, *images: ImageSummary, podman: bool = False) -> list[str]:
     return [found.id for found in query.select(list(images), podman=podman)]
+
+
+# Editors and type checkers see the keywords of the question wherever it is asked.
+
+CLIENT = inspect.signature(DockerClient.list_images).parameters
+
+
+@pytest.mark.parametrize(
+    ("function", "own", "missing"),
+    [
+        pytest.param(build_query, {"now"}, {"self", "timeout"}, id="build_query"),
+        pytest.param(
+            DockerClient.watch_images,
+            {"resync_interval", "poll_interval"},
+            set(),
+            id="watch_images",
+        ),
+        pytest.param(sync.list_images, {"host", "context"}, {"self"}, id="sync.list_images"),
+    ],
+)
+def test_the_question_has_the_same_keywords_wherever_it_is_asked(
+    function: Callable[..., Any], own: set[str], missing: set[str]
+) -> None:
+    found = inspect.signature(function).parameters
+    assert own <= found.keys()
+    question = [one for name, one in found.items() if name not in own]
+    assert question == [one for name, one in CLIENT.items() if name not in missing]
+
+
+def test_several_engines_are_asked_with_the_same_keywords() -> None:
+    keywords = {name: one.annotation for name, one in CLIENT.items() if name != "self"}
+    assert inspect.get_annotations(Question) == keywords
 
 
 # What the engine is asked.
@@ -63,7 +101,7 @@ def answer(query: Query, *images: ImageSummary, podman: bool = False) -> list[st
     ],
 )
 def test_the_query_string_is(arguments: dict[str, Any], params: str) -> None:
-    assert build_query(**arguments).params == params
+    assert build_query(**arguments).asked.params == params
 
 
 @pytest.mark.parametrize(
@@ -132,7 +170,7 @@ def test_filters_travel_as_a_map_of_maps(arguments: dict[str, Any], filters: obj
     ],
 )
 def test_what_engines_answer_differently_is_not_sent(arguments: dict[str, Any]) -> None:
-    assert build_query(**arguments).params == ""
+    assert build_query(**arguments).asked.params == ""
 
 
 @pytest.mark.parametrize(
@@ -151,7 +189,7 @@ def test_what_engines_answer_differently_is_not_sent(arguments: dict[str, Any]) 
 def test_the_options_that_take_a_certain_engine_are_named(
     arguments: dict[str, Any], options: tuple[str, ...]
 ) -> None:
-    assert build_query(**arguments).options == options
+    assert build_query(**arguments).asked.options == options
 
 
 # What is answered from the list.
@@ -302,7 +340,7 @@ def test_a_tagged_image_is_never_called_dangling_by_the_containerd_store() -> No
         image("61e475c8"),
     ]
     query = build_query(dangling=True)
-    assert "dangling" not in query.params
+    assert "dangling" not in query.asked.params
     assert answer(query, *plain) == ["8e620ad4", "cb4e1c9f", "61e475c8"]
 
 
@@ -446,8 +484,8 @@ def test_any_argument_is_refused_or_asks_something(arguments: dict[str, Any]) ->
     except (TypeError, ValueError) as error:
         str(error).encode()
         return
-    assert query.params.isascii()
-    assert query.params.isprintable()
+    assert query.asked.params.isascii()
+    assert query.asked.params.isprintable()
     assert asked(query).keys() <= {"all", "filters", "shared-size", "manifests", "identity"}
     query.select([image("a", repo_tags=("a:1",), labels={"k": "v"}), image("b")])
 

@@ -26,13 +26,21 @@ FLOORS = (
     {"transport"},
     {"endpoint"},
     {"query", "diff", "cleanup"},
+    {"arguments"},
     {"images"},
     {"errors"},
     {"address", "text"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # What an image is and what is asked of it does not depend on engines, or on how they are reached.
-PURE = {"images": {"text"}, "query": {"images"}, "diff": {"images"}, "cleanup": {"images"}}
+ARGUMENTS = {"arguments", "images", "text"}
+PURE = {
+    "images": {"text"},
+    "arguments": {"images", "text"},
+    "query": ARGUMENTS,
+    "diff": {"images"},
+    "cleanup": ARGUMENTS,
+}
 # An engine for tests stands beside the house: it knows what engines do, not what we make of it.
 TESTING = {"images", "testing", "text"}
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from docker_images.cli.arguments import COMMANDS, parse
 from docker_images.cli.words import UsageError, say
 from docker_images.errors import DockerImagesError
+from docker_images.text import by_option
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(sys, "stdout", None) is None:
         say("standard output is closed; open it, or send it to a file")
         return command.failed
+    said = by_option.set(True)
     try:
         status = int(import_module(f"docker_images.cli.{name}").run(options))
         sys.stdout.flush()
@@ -49,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"cannot write the answer: {error.strerror or error}; free what is full, or try again")
         _let_go_of_stdout()
         return command.failed
+    finally:
+        by_option.reset(said)
     return status
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from docker_images.cli.arguments import checked, which_engine, which_images
 from docker_images.cli.ask import ask_one
-from docker_images.cli.words import as_options, size, span
+from docker_images.cli.words import size, span
 from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
 from docker_images.text import printable
@@ -147,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         images = ask_one(options, containers=containers)
     except DockerImagesError as error:
-        print(_line(UNKNOWN, as_options(str(error))))
+        print(_line(UNKNOWN, str(error)))
         return UNKNOWN
     values = {
         name: measure.of(images)

@@ -17,7 +17,6 @@ import anyio
 from docker_images.address import Endpoint, without_password
 from docker_images.cli.arguments import Named, which_engine
 from docker_images.cli.ask import logged_by
-from docker_images.cli.words import as_options
 from docker_images.client import DockerClient
 from docker_images.endpoint.discover import suggestions
 from docker_images.endpoint.hosts import considered
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     checks: list[dict[str, str]] = []
 
     def tell(mark: Mark, check: str, result: str) -> None:
-        check, result = as_options(check), as_options(printable(result, 2000))
+        result = printable(result, 2000)
         if options.json:
             checks.append({"mark": MARKS[mark], "check": check, "result": result})
         else:

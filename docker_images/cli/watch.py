@@ -4,18 +4,17 @@ Knows how an update is written. Refuses to know when there is one.
 """
 
 import argparse
-import json
 import logging
 import sys
 from functools import partial
 from typing import Any
 
 import anyio
-import msgspec
 
 from docker_images.cli.arguments import Named, question, which_engine, which_images
 from docker_images.cli.ask import logged_by
 from docker_images.cli.ending import until_ended
+from docker_images.cli.forms import encoded
 from docker_images.cli.words import say, shown, size
 from docker_images.client import DockerClient
 from docker_images.images.models import ImageSummary
@@ -66,7 +65,7 @@ async def _watch(options: argparse.Namespace) -> None:
     ):
         if options.jsonl:
             assert watch.updated_at is not None
-            _print(_encoded({"at": watch.updated_at, "images": watch.images}))
+            _print(encoded({"at": watch.updated_at, "images": watch.images}))
         else:
             say(f"watching {len(watch.images)} images of {client.endpoint}")
         async for update in watch:
@@ -111,14 +110,7 @@ def _json(update: ImagesUpdate, watch: ImagesWatch) -> None:
         "tag_changes": update.tag_changes,
         "error": error and {"reason": error.reason, "message": str(error)},
     }
-    _print(_encoded(told))
-
-
-def _encoded(told: dict[str, Any]) -> str:
-    text = msgspec.json.encode(told).decode()
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    _print(encoded(told))
 
 
 def _print(line: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from docker_images.text import printable
 
-__all__ = ["PROG", "UNKNOWN", "UsageError", "age", "as_options", "moment", "say", "shown", "size"]
+__all__ = ["PROG", "UNKNOWN", "UsageError", "age", "moment", "say", "shown", "size"]
 
 PROG = "docker-images"
 UNKNOWN = "-"
@@ -26,29 +26,12 @@ def say(text: str) -> None:
     stderr = getattr(sys, "stderr", None)
     if stderr is not None:
         with suppress(OSError):  # nobody reads; the status still tells
-            print(f"{PROG}: {as_options(printable(text, 2000))}", file=stderr, flush=True)
+            print(f"{PROG}: {printable(text, 2000)}", file=stderr, flush=True)
 
 
 def shown(text: str) -> str:
     """All of the text, on one line, without what a terminal would obey."""
     return printable(text, limit=len(text))
-
-
-_KEYWORD = re.compile(
-    r"(?<![\w/.:-])(host|context|timeout|label|exclude_label|reference|before|since|until|"
-    r"shared_size|manifests|keep_latest|older_than|dangling_only|only_reference|keep_reference|"
-    r"keep_label)=(True\b)?(?=[\s'),;:]|$)"
-)
-
-
-def as_options(text: str) -> str:
-    """The library's words in the command's: `host=` is `--host` here."""
-
-    def option(found: re.Match[str]) -> str:
-        space = " " if text[found.end() : found.end() + 1] == "'" else ""
-        return f"--{found[1].replace('_', '-')}{space}"
-
-    return _KEYWORD.sub(option, text)
 
 
 def size(bytes_: int | None) -> str:

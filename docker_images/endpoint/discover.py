@@ -15,6 +15,7 @@ from docker_images.address import Endpoint
 from docker_images.endpoint.config import config_folder, home_folder, stored_context_names
 from docker_images.endpoint.hosts import context_endpoint
 from docker_images.errors import EndpointError
+from docker_images.text import keyword
 
 __all__ = ["known_sockets", "socket_group", "suggestions"]
 
@@ -31,12 +32,12 @@ def suggestions(env: Mapping[str, str] | None = None, tried: Endpoint | None = N
     for name, endpoint in _contexts(env):
         if _same(endpoint) not in seen and _may_answer(endpoint):
             seen.add(_same(endpoint))
-            lines.append(f"context={name!r}  (or: docker context use {name})")
+            lines.append(f"{keyword('context', repr(name))}  (or: docker context use {name})")
     for product, path in known_sockets(env, sys.platform):
         key = _real(str(path))
         if key not in seen and _is_ours(str(path)):
             seen.add(key)
-            lines.append(f"host={f'unix://{path}'!r}  ({product})")
+            lines.append(f"{keyword('host', repr(f'unix://{path}'))}  ({product})")
     return lines
 
 

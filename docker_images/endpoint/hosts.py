@@ -27,6 +27,7 @@ from docker_images.address import TLS, Endpoint
 from docker_images.endpoint.config import Config, config_folder, read_config, read_context
 from docker_images.endpoint.proxy import proxy_for
 from docker_images.errors import EndpointError
+from docker_images.text import keyword
 
 __all__ = [
     "SSH_HOST",
@@ -104,18 +105,19 @@ def check_arguments(host: str | None, context: str | None) -> None:
         if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             is_path = name == "host" and isinstance(value, os.PathLike)
             hint = f"; for a socket write {f'unix://{os.fspath(value)}'!r}" if is_path else ""
-            raise TypeError(f"{name} must be a string or None, not {type(value).__name__}{hint}")
+            raise TypeError(f"{keyword(name)} takes a str, not {type(value).__name__}{hint}")
         if value == "":
             raise EndpointError(
-                f"{name}= is empty; leave it out for the engine of the docker command"
+                f"{keyword(name)} is empty; leave it out for the engine of the docker command"
             )
     if host is not None and context is not None:
-        raise EndpointError("host= and context= are both given; leave one of them out")
+        both = f"{keyword('host')} and {keyword('context')}"
+        raise EndpointError(f"{both} are both given; leave one of them out")
 
 
 def check_host(host: str) -> None:
     """Refuse a host that no engine can have, without a look at the environment."""
-    _host_endpoint(host, "host=", {}, Path(), sys.platform)
+    _host_endpoint(host, keyword("host"), {}, Path(), sys.platform)
 
 
 # ── Who names the engine ────────────────────────────────────────────────────────────────────────
@@ -131,8 +133,8 @@ def _order(
     env: Mapping[str, str], host: str | None, context: str | None, config: Config, platform: str
 ) -> Iterator[_Row]:
     """The order table. docker/cli cli/command/cli.go resolveContextName@28f7560."""
-    yield _Row("host=", "host", host)
-    yield _Row("context=", "context", context)
+    yield _Row(keyword("host"), "host", host)
+    yield _Row(keyword("context"), "context", context)
     yield _Row("DOCKER_HOST", "host", env.get("DOCKER_HOST"))
     yield _Row("DOCKER_CONTEXT", "context", env.get("DOCKER_CONTEXT"))
     yield _Row(f"currentContext of {config.path}", "context", config.current_context)
@@ -158,7 +160,7 @@ def _resolve(
     if means == "host":
         found = _host_endpoint(value, source, env, folder, platform)
     else:
-        by = "" if source == "context=" else f" from {source}"
+        by = "" if source == keyword("context") else f" from {source}"
         found = context_endpoint(folder, value, f"context {value!r}{by}", platform)
     proxy = None
     if found.kind == "tcp":
@@ -383,10 +385,11 @@ def _npipe(path: str, source: str) -> Endpoint:
 
 def npipe_refusal(endpoint: Endpoint) -> str:
     """Why a named pipe cannot be connected to, and the way out: the text of the `EndpointError`."""
+    instead = keyword("host", repr("tcp://localhost:2375"))
     return (
         f"{endpoint.source}: {endpoint.host} is a Windows named pipe, which cannot be spoken to"
         " here; enable 'Expose daemon on tcp://localhost:2375 without TLS' in Docker Desktop and"
-        " use host='tcp://localhost:2375', or reach the engine by an ssh:// host or context"
+        f" use {instead}, or reach the engine by an ssh:// host or context"
     )
 
 

@@ -52,7 +52,7 @@ from docker_images.errors import (
 )
 from docker_images.images.models import ImageSummary
 from docker_images.query import Query
-from docker_images.text import printable
+from docker_images.text import keyword, printable
 from docker_images.transport import Body, EngineTransport, body_of
 from docker_images.transport.deadline import stage
 from docker_images.transport.pool import MAX_RESPONSE_BYTES
@@ -137,10 +137,11 @@ class Engine:
         return await self._list(query)
 
     async def _list(self, query: Query) -> Images:
-        response, version = await self._ask(query.params, query.options)
+        params, options = query.asked.params, query.asked.options
+        response, version = await self._ask(params, options)
         body = body_of(response)
         # To read the headers takes 25 function calls, which the plain list need not pay.
-        podman = bool(query.params or query.podman_tests) and is_podman(response.headers)
+        podman = bool(params or query.conditions) and is_podman(response.headers)
         try:
             images, described = await read_images(
                 body,
@@ -162,8 +163,8 @@ class Engine:
             await body.aclose()
         if podman or described is not None:
             self.describes = bool(described)
-        if query.options:
-            self._check_store(response, version, query.options, images)
+        if options:
+            self._check_store(response, version, options, images)
         return images
 
     async def get(self, path: str, params: str = "", *, type: type[T]) -> T:
@@ -450,8 +451,8 @@ class Engine:
         engine = str(engine_info(response.headers)) if response is not None else "the engine"
         needed = needed or f"API {NEEDS[option]}"
         return UnsupportedByEngineError(
-            f"{option}=True needs {needed}, but {engine} at {self._at} has {found} and would "
-            "ignore it; leave it out, or ask another engine",
+            f"{keyword(option, 'True')} needs {needed}, but {engine} at {self._at} has {found} and "
+            "would ignore it; leave it out, or ask another engine",
             endpoint=self.endpoint,
             option=option,
             needed=needed,

@@ -29,7 +29,8 @@ from docker_images.images.models import ImageSummary
 from docker_images.images.normalise import normalise
 from docker_images.images.references import Reference, is_pattern
 from docker_images.images.store import in_containerd
-from docker_images.query import Query
+from docker_images.query import Asked, Query
+from docker_images.text import keyword
 
 __all__ = ["answer", "narrow_filters"]
 
@@ -49,7 +50,7 @@ async def answer(engine: Engine, query: Query) -> Images:
         filters, images = await _ask_narrowly(engine, query)
     if images is None:
         images = await engine.list(query)
-    if "before" in query.asked or "since" in query.asked:
+    if not query.asked.filters.keys().isdisjoint(("before", "since")):
         await _check_anchors(engine, query, images)
     if query.unwanted and in_containerd(images):
         images = await _without_unwanted(engine, query, filters, images)
@@ -91,13 +92,13 @@ def narrow_filters(query: Query, version: ApiVersion) -> Filters | None:
         return narrow is not None and narrow(version)
 
     narrow: Filters = {}
-    if query.all and not is_narrow("all"):
+    if query.asked.all and not is_narrow("all"):
         return None
     if query.dangling and is_narrow("dangling"):
         narrow["dangling"] = ["true"]
     if query.references and all(is_narrow(_sort_of(text)) for text in query.references):
         narrow["reference"] = list(dict.fromkeys(map(_spelled, query.references)))
-    return {**query.asked, **narrow} if narrow else None
+    return {**query.asked.filters, **narrow} if narrow else None
 
 
 def _sort_of(reference: str) -> str:
@@ -220,12 +221,12 @@ async def _count_containers(engine: Engine, query: Query, images: Images) -> Non
 
 async def _resolve(engine: Engine, counts: Counter[str], unresolved: Iterable[str]) -> bool:
     """Find the images of containers whose id is in no list yet; whether some stay unknown."""
-    whole = await engine.list(Query(params="all=1", all=True))
+    whole = await engine.list(Query(Asked(all=True)))
     if not in_containerd(whole):
         return False  # a container of an image that was removed by force
     left = set(unresolved) - {image.id for image in whole}
     if left and engine.speaks is not None and tells_manifests(engine.speaks):
-        for image in await engine.list(Query(params="all=1&manifests=1", all=True)):
+        for image in await engine.list(Query(Asked(all=True, options=("manifests",)))):
             for manifest in image.manifests or ():
                 if manifest.id in left:
                     counts[image.id] += counts[manifest.id]
@@ -243,15 +244,14 @@ async def _check_anchors(engine: Engine, query: Query, images: Images) -> None:
     moby daemon/containerd/image_list.go@b985e23.
     """
     for option in ("before", "since"):
-        for anchor in query.asked.get(option, ()):
+        for anchor in query.asked.filters.get(option, ()):
             found = images
-            if (
-                query.tests or query.docker_tests or len(query.asked) > 1
-            ):  # something else may hide it
-                found = await engine.list(Query(all=query.all).with_filters(**{option: [anchor]}))
+            if query.conditions or len(query.asked.filters) > 1:  # something else may hide it
+                alone = Query(Asked(query.asked.all, {option: [anchor]}))
+                found = await engine.list(alone)
             if any(_is_called(image, anchor) for image in found):
                 raise UnsupportedByEngineError(
-                    f"{option}={anchor!r} names an image without a time, with which "
+                    f"{keyword(option, repr(anchor))} names an image without a time, with which "
                     f"{engine.info} at {engine.endpoint} can compare nothing; name another image",
                     endpoint=engine.endpoint,
                     option=option,

@@ -33,7 +33,7 @@ async def read_images(
     Raises `ValueError` for what is no list of images, and what `body` raises.
     """
     decoder, images, received = ImageDecoder(), OrderedImages(), 0
-    shared_size = "shared_size" in query.options
+    shared_size = "shared_size" in query.asked.options
     described: bool | None = None
 
     def take(slice_: list[ImageSummary]) -> None:

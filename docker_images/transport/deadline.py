@@ -35,7 +35,7 @@ def asyncio_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def time_limit(seconds: float | None, argument: str = "timeout=") -> AbstractContextManager[object]:
+def time_limit(seconds: float | None, argument: str = "timeout") -> AbstractContextManager[object]:
     """A block that ends with `TimeLimitError` when it takes longer; None for no limit."""
     if seconds is None:
         return nullcontext()

@@ -27,7 +27,7 @@ from docker_images.errors import (
     Reason,
     ResponseFormatError,
 )
-from docker_images.text import printable
+from docker_images.text import keyword, printable
 from docker_images.transport.deadline import TimeLimitError, stage
 from docker_images.transport.exceptions import ProxyError, RemoteTextError, SSHEndedError
 from docker_images.transport.http1 import HungUpError, ProtocolError
@@ -257,7 +257,8 @@ def _socket_meaning(error: OSError, endpoint: Endpoint) -> _Meaning:
             return _Meaning(
                 "no-socket",
                 f"no engine at {endpoint}: there is no such socket; start the engine, "
-                "or name another one with host=, context=, DOCKER_HOST or DOCKER_CONTEXT"
+                f"or name another one with {keyword('host')}, {keyword('context')}, DOCKER_HOST or "
+                "DOCKER_CONTEXT"
                 f"{_others(endpoint)}",
             )
         case errno.ENOTDIR | errno.ELOOP:
