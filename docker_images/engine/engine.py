@@ -6,7 +6,6 @@ ask once more, and when an engine would ignore what is asked. What each version 
 """
 
 import logging
-from collections.abc import Collection
 from time import monotonic
 from typing import TypeVar
 
@@ -16,33 +15,11 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from docker_images.address import Endpoint
+from docker_images.engine import responses, versions
 from docker_images.engine.reading import read_images
 from docker_images.engine.request import build_request, origin
-from docker_images.engine.responses import (
-    EngineInfo,
-    engine_info,
-    error_message,
-    is_passing,
-    is_podman,
-    read_version,
-    refusal,
-    told_version,
-)
-from docker_images.engine.versions import (
-    NEED_CONTAINERD,
-    NEEDS,
-    NEWEST,
-    OLDEST,
-    ApiVersion,
-    Pin,
-    agree,
-    first_missing,
-    is_refusal,
-    newest_in,
-    shows_store,
-    spoken,
-    tells_virtual_size,
-)
+from docker_images.engine.responses import EngineInfo
+from docker_images.engine.versions import NEWEST, OLDEST, ApiVersion, Pin
 from docker_images.errors import (
     ApiVersionError,
     DockerImagesError,
@@ -51,7 +28,7 @@ from docker_images.errors import (
     UnsupportedByEngineError,
 )
 from docker_images.images.models import ImageSummary
-from docker_images.query import Query
+from docker_images.query import Option, Query
 from docker_images.text import keyword, printable
 from docker_images.transport import Body, EngineTransport, body_of
 from docker_images.transport.deadline import stage
@@ -66,8 +43,9 @@ PATIENCE = 2.0  # seconds
 _log = logging.getLogger("docker_images")
 
 Images = list[ImageSummary]
-# An answer, and its version: which one it is in, or which one the engine tells as its newest.
-Answer = tuple[httpx.Response, ApiVersion | None]
+Options = tuple[Option, ...]
+Answer = tuple[httpx.Response, ApiVersion]
+"""A list, and the version that it is in."""
 T = TypeVar("T")
 
 
@@ -117,21 +95,21 @@ class Engine:
     @property
     def info(self) -> EngineInfo | None:
         """Who gave the last answer; None before one."""
-        return None if self._last is None else engine_info(self._last)
+        return None if self._last is None else responses.engine_info(self._last)
 
     @property
     def speaks(self) -> ApiVersion | None:
         """The version that answers are in, pinned or negotiated; None until one has told it."""
         if self.pin is None:
             return self.version
-        return spoken(self.pin.version, self.newest) if self.newest else self.pin.version
+        return versions.spoken(self.pin.version, self.newest) if self.newest else self.pin.version
 
     async def list(self, query: Query) -> Images:
         """One list; the engine honours the whole question, or it is an error."""
         try:
             return await self._list(query)
         except EngineResponseError as error:
-            if not is_passing(error.status, error.message):
+            if not responses.is_passing(error.status, error.message):
                 raise
         _log.info("%s lost an image while it made the list; asking once more", self._at)
         return await self._list(query)
@@ -141,14 +119,14 @@ class Engine:
         response, version = await self._ask(params, options)
         body = body_of(response)
         # To read the headers takes 25 function calls, which the plain list need not pay.
-        podman = bool(params or query.conditions) and is_podman(response.headers)
+        podman = bool(params or query.conditions) and responses.is_podman(response.headers)
         try:
             images, described = await read_images(
                 body,
                 query,
                 self._max_response_bytes,
                 podman=podman,
-                virtual_size=tells_virtual_size(self.speaks or NEWEST),
+                virtual_size=versions.tells_virtual_size(version),
             )
         except ValueError as error:
             if isinstance(error, DockerImagesError):
@@ -163,8 +141,8 @@ class Engine:
             await body.aclose()
         if podman or described is not None:
             self.describes = bool(described)
-        if options:
-            self._check_store(response, version, options, images)
+        if options and versions.shows_store(version):
+            self._check_store(options, images)
         return images
 
     async def get(self, path: str, params: str = "", *, type: type[T]) -> T:
@@ -173,8 +151,7 @@ class Engine:
         Raises `EngineResponseError` for a status that is not 200, otherwise as `list` does.
         """
         response = await self._get(f"/v{self.speaks or NEWEST}{path}", params)
-        if response.status_code != 200:
-            raise await self._refusal(response)
+        await self._check_status(response)
         said = await self._drain(response, limit := self._max_response_bytes)
         try:
             if len(said) > limit:
@@ -189,10 +166,9 @@ class Engine:
     async def ping(self) -> EngineInfo:
         """Who answers `GET /_ping`."""
         response = await self._get("/_ping")
-        if response.status_code != 200:
-            raise await self._refusal(response)
+        await self._check_status(response)
         await body_of(response).aclose()
-        info = engine_info(response.headers)
+        info = responses.engine_info(response.headers)
         if self._learn(response) is None and self.newest is None:
             await self._look_up("/version")
         if info.api_version is None:
@@ -206,8 +182,7 @@ class Engine:
         """
         response = await self._get(f"/v{self.speaks or NEWEST}{path}", params, takes_turn=False)
         self._learn(response)
-        if response.status_code != 200:
-            raise await self._refusal(response)
+        await self._check_status(response)
         return body_of(response)
 
     def time_at(self, moment: float) -> float | None:
@@ -235,24 +210,24 @@ class Engine:
         except (ValueError, RecursionError):
             return None
 
-    async def _ask(self, params: str, options: Collection[str]) -> Answer:
-        """The answer to `GET /images/json?params`, and, where there are options, its version.
+    async def _ask(self, params: str, options: Options) -> Answer:
+        """The answer to `GET /images/json?params`, and its version.
 
         It is a 200 that honours all options; anything else is an error. The body is not read yet,
         and the caller closes the response.
         """
         if (pin := self.pin) is not None:
-            if option := first_missing(options, pin.version):
+            if option := versions.first_missing(options, pin.version):
                 raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
             return await self._ask_in(pin.version, params, options)
         version = self.version
         if version is None:
             return await self._ask_first(params, options)
-        if options and first_missing(options, version):
+        if options and versions.first_missing(options, version):
             version = NEWEST  # the engine may have been upgraded
         return await self._ask_in(version, params, options)
 
-    async def _ask_first(self, params: str, options: Collection[str]) -> Answer:
+    async def _ask_first(self, params: str, options: Options) -> Answer:
         """One call leads, the others wait for the head of its answer.
 
         Where it fails or is cancelled, the next one leads; also where it takes too long, as the
@@ -275,109 +250,90 @@ class Engine:
                 pool.leading = None
             mine.set()
 
-    async def _ask_in(self, version: ApiVersion, params: str, options: Collection[str]) -> Answer:
-        response, theirs = await self._get_list(version, params)
+    async def _ask_in(self, version: ApiVersion, params: str, options: Options) -> Answer:
+        response = await self._get_list(version, params)
         try:
             if response.status_code == 400:
-                version = await self._other_version(response, theirs, version, options)
+                version = await self._other_version(response, version, options)
                 self.version = version
-                response, theirs = await self._get_list(version, params)
-            return response, await self._check(response, theirs, version, options)
+                response = await self._get_list(version, params)
+            return response, await self._check(response, version, options)
         except BaseException:
             await body_of(response).aclose()
             raise
 
+    async def _get_list(self, version: ApiVersion, params: str) -> httpx.Response:
+        response = await self._get(f"/v{version}/images/json", params)
+        told = self._learn(response)
+        if told is None and self.version is None and response.status_code == 200:
+            self.version = version  # it works, though nobody says why
+        return response
+
     async def _other_version(
-        self,
-        response: httpx.Response,
-        theirs: ApiVersion | None,
-        asked: ApiVersion,
-        options: Collection[str],
+        self, response: httpx.Response, asked: ApiVersion, options: Options
     ) -> ApiVersion:
         """The version to ask in after a 400, or the error that the 400 is.
 
         A bad filter is a 400 too, with the same header: only another version is worth a try.
         """
         message = await self._message(response)
+        refused = versions.is_refusal(message)
         if (pin := self.pin) is not None:
-            if not is_refusal(message):
-                raise refusal(400, message, self.endpoint)
+            if not refused:
+                raise responses.refusal(400, message, self.endpoint)
             raise ApiVersionError(
                 f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
                 "leave the version out and it is negotiated",
                 endpoint=self.endpoint,
             )
-        if theirs is None and is_refusal(message):
+        theirs = _newest(response)
+        if theirs is None and refused:
             theirs, _ = await self._look_up("/_ping", "/version")
-            if theirs is None and (theirs := newest_in(message)):
+            if theirs is None and (theirs := versions.newest_in(message)):
                 self._know(theirs)
-        version = agree(theirs) if theirs else asked
-        if version is None or (version == asked and is_refusal(message)):
+        version = versions.agree(theirs) if theirs else asked
+        if version is None or (version == asked and refused):
             raise self._nothing_in_common(theirs, message)
         if version == asked:
-            raise refusal(400, message, self.endpoint)
-        if option := first_missing(options, version):
-            raise self._unsupported(option, f"API {theirs}", response)
+            raise responses.refusal(400, message, self.endpoint)
+        if option := versions.first_missing(options, version):
+            raise self._unsupported(option, f"API {theirs}")
         return version
 
     async def _check(
-        self,
-        response: httpx.Response,
-        theirs: ApiVersion | None,
-        asked: ApiVersion,
-        options: Collection[str],
-    ) -> ApiVersion | None:
-        """Let only a list pass that honours every option; with options, the version it is in."""
-        if response.status_code != 200:
-            raise await self._refusal(response)
-        if theirs is not None and self.version is None and self.pin is None:
-            raise self._nothing_in_common(theirs, "")
+        self, response: httpx.Response, asked: ApiVersion, options: Options
+    ) -> ApiVersion:
+        """Let only a list pass that honours every option; the version that it is in."""
+        await self._check_status(response)
+        if self.newest is not None and self.version is None and self.pin is None:
+            raise self._nothing_in_common(self.newest, "")
         if not options:
-            return None
-        podman = is_podman(response.headers)
+            return versions.spoken(asked, self.newest) if self.newest else asked
+        theirs, podman = _newest(response), responses.is_podman(response.headers)
         if theirs is None and not podman:
             theirs, podman = await self._look_up("/version")
-        version = spoken(asked, theirs) if theirs else None
-        for option in options:
-            if podman:
-                raise self._unsupported(option, "no such option", response)
-            if version is None:
-                raise self._unsupported(option, "no word of its API version", response)
-            if first_missing([option], version):
-                raise self._unsupported(option, f"API {version}", response)
+        if podman:
+            raise self._unsupported(options[0], "no such option")
+        if theirs is None:
+            raise self._unsupported(options[0], "no word of its API version")
+        version = versions.spoken(asked, theirs)
+        if option := versions.first_missing(options, version):
+            raise self._unsupported(option, f"API {version}")
         return version
 
-    def _check_store(
-        self,
-        response: httpx.Response,
-        version: ApiVersion | None,
-        options: Collection[str],
-        images: Images,
-    ) -> None:
+    def _check_store(self, options: Options, images: Images) -> None:
         """Refuse a list that was to have manifests, but comes from a store that ignores them."""
-        option = next((option for option in options if option in NEED_CONTAINERD), None)
-        if option is None or not images or version is None or not shows_store(version):
-            return
-        if not any(image.descriptor for image in images):
-            raise self._unsupported(
-                option, "another image store", response, "the containerd image store"
-            )
-
-    async def _get_list(self, version: ApiVersion, params: str) -> Answer:
-        """Ask once; the answer, and the newest version of the engine if it tells."""
-        response = await self._get(f"/v{version}/images/json", params)
-        theirs = self._learn(response)
-        if theirs is None and self.version is None and response.status_code == 200:
-            self.version = version  # it works, though nobody says why
-        return response, theirs
+        option = next((option for option in options if option in versions.NEED_CONTAINERD), None)
+        if option and images and not any(image.descriptor for image in images):
+            raise self._unsupported(option, "another image store", "the containerd image store")
 
     def _learn(self, response: httpx.Response) -> ApiVersion | None:
         """Take note of who answered; the newest version of the engine, if the answer tells."""
         self._last, self._heard = response.headers, monotonic()
-        told = told_version(response.headers.raw)
+        told = responses.told_version(response.headers.raw)
         if told and told == self._told:
             return self.newest
-        theirs = read_version(told)
+        theirs = responses.read_version(told)
         if theirs is not None:
             self._told = told
             self._know(theirs)
@@ -386,7 +342,7 @@ class Engine:
     def _know(self, newest: ApiVersion) -> None:
         if newest != self.newest:
             _log.info("%s speaks API %s; so far: %s", self._at, newest, self.newest or "not asked")
-        self.newest, self.version = newest, agree(newest)
+        self.newest, self.version = newest, versions.agree(newest)
 
     async def _get(self, path: str, params: str = "", *, takes_turn: bool = True) -> httpx.Response:
         request = build_request(
@@ -402,7 +358,7 @@ class Engine:
             if response.status_code != 200:
                 continue
             if theirs := self._learn(response):
-                return theirs, is_podman(response.headers)
+                return theirs, responses.is_podman(response.headers)
             try:
                 answer = msgspec.json.decode(body, type=_Version)
                 names = [component.name for component in answer.components or ()]
@@ -413,11 +369,12 @@ class Engine:
             return theirs, "Podman Engine" in names
         return None, False
 
-    async def _refusal(self, response: httpx.Response) -> EngineResponseError:
-        return refusal(response.status_code, await self._message(response), self.endpoint)
+    async def _check_status(self, response: httpx.Response) -> None:
+        if (status := response.status_code) != 200:
+            raise responses.refusal(status, await self._message(response), self.endpoint)
 
     async def _message(self, response: httpx.Response) -> str:
-        return error_message(await self._drain(response))
+        return responses.error_message(await self._drain(response))
 
     async def _drain(self, response: httpx.Response, limit: int = MAX_ERROR_BODY) -> bytes:
         """The beginning of a body, enough for what an engine has to say beside lists."""
@@ -442,14 +399,10 @@ class Engine:
         )
 
     def _unsupported(
-        self,
-        option: str,
-        found: str,
-        response: httpx.Response | None = None,
-        needed: str | None = None,
+        self, option: str, found: str, needed: str | None = None
     ) -> UnsupportedByEngineError:
-        engine = str(engine_info(response.headers)) if response is not None else "the engine"
-        needed = needed or f"API {NEEDS[option]}"
+        engine = str(self.info or "the engine")
+        needed = needed or f"API {versions.NEEDS[option]}"
         return UnsupportedByEngineError(
             f"{keyword(option, 'True')} needs {needed}, but {engine} at {self._at} has {found} and "
             "would ignore it; leave it out, or ask another engine",
@@ -459,3 +412,7 @@ class Engine:
             found=found,
             engine=engine,
         )
+
+
+def _newest(response: httpx.Response) -> ApiVersion | None:
+    return responses.read_version(responses.told_version(response.headers.raw))
