@@ -81,9 +81,7 @@ def _each(argument: str, takes: str, value: object) -> Iterable[object]:
 
 
 def labels(argument: str, value: object) -> list[Label]:
-    """What `"key"`, `"key=value"`, `{"key": "value"}`, or several such name; [] for None."""
-    if value is None:
-        return []
+    """What `"key"`, `"key=value"`, `{"key": "value"}`, or several such name."""
     takes = "a str, a mapping of str to str or None, or an iterable of these"
     one = isinstance(value, str | Mapping)
     items: Iterable[object] = [value] if one else _each(argument, takes, value)

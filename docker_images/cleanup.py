@@ -257,7 +257,7 @@ def plan_cleanup(
         dangling_only=arguments.flag("dangling_only", dangling_only),
         only=_names_test("only_reference", only),
         kept=_names_test("keep_reference", kept),
-        labels=arguments.labels("keep_label", keep_label),
+        labels=[] if keep_label is None else arguments.labels("keep_label", keep_label),
     )
     by_id: dict[str, list[ImageSummary]] = {}
     for image in images:

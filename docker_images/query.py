@@ -80,6 +80,8 @@ class Asked(msgspec.Struct, frozen=True):
     @property
     def params(self) -> str:
         """The query string of the request, encoded, without a `?`; `""` for the plain list."""
+        if not (self.all or self.filters or self.options):
+            return ""
         params = ["all=1"] if self.all else []
         if self.filters:
             # The only form that every engine reads: Podman before 4.5.1 joins the values of a list.
@@ -152,30 +154,33 @@ def build_query(
     no Unicode, no reference at all, a bad pattern, a naive datetime, a negative or infinite time,
     and what is given both as a keyword and in `filters`. `now` is the clock for a timedelta.
     """
-    flags: dict[Option, bool] = {
-        "shared_size": shared_size,
-        "manifests": manifests,
-        "identity": identity,
-    }
-    for argument, flag in (("all", all), ("containers", containers), *flags.items()):
-        arguments.flag(argument, flag)
+    flags: tuple[tuple[Option, bool], ...] = (
+        ("shared_size", shared_size),
+        ("manifests", manifests),
+        ("identity", identity),
+    )
+    for argument, flag in (("all", all), ("containers", containers), *flags):
+        if flag is not True and flag is not False:
+            raise arguments.wrong(argument, "True or False", flag)
     if dangling is not None:
         arguments.flag("dangling", dangling)
-    asked = _engine_filters(
-        filters,
-        dangling=dangling,
-        label=label,
-        reference=reference,
-        before=before,
-        since=since,
-        until=until,
-    )
-    wanted = arguments.labels("label", label)
-    unwanted = arguments.labels("exclude_label", exclude_label)
+    asked: dict[str, list[str]] = {}
+    if filters is not None:
+        asked = _engine_filters(
+            filters,
+            dangling=dangling,
+            label=label,
+            reference=reference,
+            before=before,
+            since=since,
+            until=until,
+        )
+    wanted = [] if label is None else arguments.labels("label", label)
+    unwanted = [] if exclude_label is None else arguments.labels("exclude_label", exclude_label)
     references = [] if reference is None else arguments.texts("reference", reference)
     if dangling is False:
         asked["dangling"] = ["false"]
-    if sent := [text for pair in wanted if (text := _label_text(pair)) is not None]:
+    if wanted and (sent := _sent(wanted)):
         asked["label"] = sent
     for argument, anchor in (("before", before), ("since", since)):
         if anchor is not None:
@@ -193,19 +198,17 @@ def build_query(
     if references:  # last, because it costs most
         conditions.append(_is_called(references))
     return Query(
-        asked=Asked(all, asked, tuple(option for option, flag in flags.items() if flag)),
+        asked=Asked(all, asked, tuple([option for option, flag in flags if flag])),
         conditions=tuple(conditions),
         dangling=dangling,
         references=tuple(references),
-        unwanted=tuple(text for pair in unwanted if (text := _label_text(pair)) is not None),
+        unwanted=tuple(_sent(unwanted)) if unwanted else (),
         containers=containers,
     )
 
 
 def _engine_filters(filters: object, **given: object) -> dict[str, list[str]]:
     """The engine's own filters, none of which is given as a keyword as well."""
-    if filters is None:
-        return {}
     if not isinstance(filters, Mapping):
         raise arguments.wrong("filters", "a mapping of str to str, bool or an iterable", filters)
     asked: dict[str, list[str]] = {}
@@ -222,6 +225,11 @@ def _engine_filters(filters: object, **given: object) -> dict[str, list[str]]:
             twice = f"as {keyword(argument)} and in {keyword('filters')}"
             raise ValueError(f"{argument} is given twice: {twice}")
     return asked
+
+
+def _sent(labels: list[Label]) -> list[str]:
+    """The labels that an engine can be asked for, as it writes them."""
+    return [text for label in labels if (text := _label_text(label)) is not None]
 
 
 def _label_text(label: Label) -> str | None:

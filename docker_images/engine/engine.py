@@ -308,7 +308,7 @@ class Engine:
         if self.newest is not None and self.version is None and self.pin is None:
             raise self._nothing_in_common(self.newest, "")
         if not options:
-            return versions.spoken(asked, self.newest) if self.newest else asked
+            return self.speaks or asked
         theirs, podman = _newest(response), responses.is_podman(response.headers)
         if theirs is None and not podman:
             theirs, podman = await self._look_up("/version")

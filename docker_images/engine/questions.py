@@ -50,7 +50,7 @@ async def answer(engine: Engine, query: Query) -> Images:
         filters, images = await _ask_narrowly(engine, query)
     if images is None:
         images = await engine.list(query)
-    if not query.asked.filters.keys().isdisjoint(("before", "since")):
+    if "before" in query.asked.filters or "since" in query.asked.filters:
         await _check_anchors(engine, query, images)
     if query.unwanted and in_containerd(images):
         images = await _without_unwanted(engine, query, filters, images)
