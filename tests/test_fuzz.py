@@ -387,13 +387,14 @@ def anything_sent(draw: st.DrawFn) -> bytes:
 
 @fuzzed
 @given(raw=anything_sent(), cuts=cuts)
+@example(raw=b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\n[]", cuts=[])  # without a phrase
 def test_any_bytes_are_a_list_or_an_error_of_ours(raw: bytes, cuts: list[int]) -> None:
     found = anyio.run(listed, pieces(raw, cuts))
     if isinstance(found, DockerImagesError):
         assert "http://docker (transport=)" in str(found)
         assert str(found).isprintable()
     else:
-        assert b" 200 " in raw
+        assert b" 200 " in raw or b" 200\r" in raw
         assert found == sorted(found, key=lambda image: (-image.created, image.id, image.size))
 
 
