@@ -92,8 +92,8 @@ FAMILIES = (
     Family(
         "docker_images",
         "gauge",
-        "Images in the engine's list. Containers are counted when a list is made, not when one "
-        "starts or ends.",
+        "Images in the engine's list. Containers are counted at a resync, not when one starts or "
+        "ends; of an image that came since in_use may be unknown.",
         ("dangling", "in_use"),
     ),
     Family(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import anyio
 from test_cli_metrics import exporting
+from test_metrics import series_in
 
 from docker_images.testing import FakeEngine, image
 
@@ -62,8 +63,9 @@ def measure(seconds: float) -> None:
                 while time.monotonic() < began + seconds:
                     time.sleep(15)
                     at = time.perf_counter()
-                    series = exporter.series()
+                    _, text = exporter.ask()
                     took = time.perf_counter() - at
+                    series = series_in(text)
                     process = Path(f"/proc/{exporter.process.pid}")
                     resident = int((process / "statm").read_text().split()[1])
                     times = (process / "stat").read_text().rpartition(")")[2].split()[11:13]

@@ -142,6 +142,8 @@ def test_a_filter_of_the_engine_itself_goes_to_the_engine(host: str) -> None:
         (["--forma"], ["--format"]),
         (["--sort", ""], ["name", "created", "size", "repository"]),
         (["doctor", "--hos"], ["--host"]),
+        (["exporter", "--lis"], ["--listen"]),
+        (["metrics", "--out"], ["--output"]),
     ],
 )
 def test_bash_completes(words: list[str], offered: list[str]) -> None:

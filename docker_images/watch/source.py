@@ -53,7 +53,7 @@ class EngineSource:
         self._engine: Engine | None = None
         self._count_interval = count_interval
         self._counted_at: float | None = None
-        self._counts: dict[str, int | None] = {}
+        self._last: list[ImageSummary] = []
 
     @property
     def is_local(self) -> bool:
@@ -75,11 +75,12 @@ class EngineSource:
         assert isinstance(found, list)
         if query.containers:
             self._counted_at = now
-            self._counts = {image.id: image.containers for image in found}
-        elif self._query.containers:
+        elif self._query.containers and any(image.containers is None for image in found):
+            counts = {image.id: image.containers for image in self._last}
             for image in found:
                 if image.containers is None:
-                    force_setattr(image, "containers", self._counts.get(image.id))
+                    force_setattr(image, "containers", counts.get(image.id))
+        self._last = found
         return found
 
     async def open(self, since: float | None) -> EngineStream:
