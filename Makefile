@@ -34,7 +34,7 @@ bench: .venv/ready  ## compare with other clients; takes about half an hour
 
 docs: .venv/ready  ## build the documentation; build/docs/index.html is its front page
 	@$(BIN)/python -m pip install --quiet --group docs
-	@$(BIN)/sphinx-build -W -n --keep-going -q -d build/doctrees docs build/docs
+	@$(BIN)/sphinx-build -E -W -n --keep-going -q -d build/doctrees docs build/docs
 
 pictures: .venv/ready  ## draw the command anew, for README
 	@$(BIN)/python .ci/pictures.py

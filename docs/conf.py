@@ -5,13 +5,18 @@ links to the files beside `docs/`, docstrings as they are written here, and name
 reference wherever they stand.
 """
 
+import functools
+import operator
 import re
+import types
+import typing
 import zlib
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import msgspec.structs
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -115,6 +120,27 @@ def signature(
     if isinstance(thing, type) and issubclass(thing, msgspec.Struct | docker_images.ImagesWatch):
         return "", ""
     return None
+
+
+# At run time the fields of images allow what engines may send, such as null for a list; users see
+# what type checkers see.
+
+
+def told(hint: Any, default: Any) -> Any:
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in UNIONS else (hint,)
+    kinds = tuple(kind.__origin__ if hasattr(kind, "__metadata__") else kind for kind in kinds)
+    never_none = default is not msgspec.NODEFAULT
+    return functools.reduce(
+        operator.or_, (kind for kind in kinds if not (never_none and kind is types.NoneType))
+    )
+
+
+UNIONS = (typing.Union, types.UnionType)
+for name in docker_images.__all__:
+    if getattr(getattr(docker_images, name), "__struct_fields__", None):
+        struct = getattr(docker_images, name)
+        for field in msgspec.structs.fields(struct):
+            struct.__annotations__[field.name] = told(field.type, field.default_factory)
 
 
 # `DockerClient`, `DockerClient.list_images` and `list_images()` lead to the reference.

@@ -309,7 +309,7 @@ class Program:
             text=True,
         )
         # Ends with the test, whatever fails.
-        self._guard = threading.Timer(60, self._process.kill)
+        self._guard = threading.Timer(600, self._process.kill)
         self._guard.start()
 
     def reads(self, text: str) -> str:
