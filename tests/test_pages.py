@@ -306,6 +306,7 @@ class Program:
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         # Ends with the test, whatever fails.
@@ -316,6 +317,11 @@ class Program:
         """As many lines as the text has."""
         assert self._process.stdout is not None
         return "".join(self._process.stdout.readline() for _ in text.splitlines())
+
+    def complains(self) -> str:
+        """The next line of its errors."""
+        assert self._process.stderr is not None
+        return self._process.stderr.readline()
 
     def enter(self, text: str | None) -> None:
         """Type a line, or Ctrl-D."""
@@ -332,6 +338,13 @@ class Program:
             self._process.kill()
 
 
+def scrape(url: str, pattern: str) -> str:
+    """What `curl -s URL | grep -E PATTERN` prints, with any name for the folder of the socket."""
+    lines = httpx.get(url, trust_env=False).text.splitlines()
+    found = "".join(f"{line}\n" for line in lines if re.search(pattern, line))
+    return re.sub("/tmp/[^/]+/", "/tmp/…/", found)
+
+
 def test_the_tutorial_works_to_the_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
@@ -344,6 +357,8 @@ def test_the_tutorial_works_to_the_letter(tmp_path: Path, monkeypatch: pytest.Mo
                 (name,) = re.findall(r"^(?:.* )?Save this as `(\w+\.py)`", block.before)
                 Path(name).write_text(block.text)
             elif first == "$ python engine.py":
+                if "engine" in started:
+                    started["engine"].end()
                 started["engine"] = Program("engine.py", environment=environment)
                 export = started["engine"].reads(shown)
                 assert re.sub("/tmp/[^/]+/", "/tmp/…/", export) == shown
@@ -366,14 +381,36 @@ def test_the_tutorial_works_to_the_letter(tmp_path: Path, monkeypatch: pytest.Mo
                 )
                 assert done.stdout == shown, done.stderr
                 assert done.stderr == ""
+            elif "curl" in block.text:
+                if first.startswith("$ docker-images exporter"):
+                    words = first.removesuffix(" &").replace("19587", "0").split()[2:]
+                    started["exporter"] = Program(
+                        "-m", "docker_images", *words, environment=environment
+                    )
+                    serving, _, shown = shown.partition("\n")
+                    told = started["exporter"].complains()
+                    url = re.findall(r"http://\S+", told)[0]
+                    assert told == f"{serving}\n".replace("19587", url.split(":")[2][:-8])
+                    first, _, shown = shown.partition("\n")
+                else:
+                    assert "Ctrl-D" in block.before
+                    started["engine"].enter(None)
+                (pattern,) = re.findall(r"grep -E '(.+)'", first)
+                # Who reads the page takes longer than a list.
+                for _ in range(100):
+                    scraped = scrape(url, pattern)
+                    if scraped == shown:
+                        break
+                    time.sleep(0.1)
+                assert scraped == shown
             elif first.startswith("$ docker-images"):
                 out = run(*shlex.split(first)[2:]).stdout
                 assert re.sub(years, "N", out) == re.sub(years, "N", shown)
             else:
                 assert "python3 -m venv" in first
-                (extra,) = re.findall(r"docker-images\[(\w+)\]", block.text)
+                (extras,) = re.findall(r"docker-images\[([\w,]+)\]", block.text)
                 project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-                assert extra in project["optional-dependencies"]
+                assert {*extras.split(",")} <= project["optional-dependencies"].keys()
     finally:
         for program in started.values():
             program.end()
