@@ -285,6 +285,7 @@ async def test_the_deadline_is_that_of_the_whole_question(anyio_backend: str) ->
                 with pytest.raises(EngineTimeoutError) as caught:
                     await client.list_images(reference="alpine", timeout=timeout)
             assert caught.value.seconds == timeout
+            assert caught.value.stage == "looking up the names of images"
 
 
 def has_heard(engine: FakeEngine, requests: int) -> bool:

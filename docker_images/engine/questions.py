@@ -31,6 +31,7 @@ from docker_images.images.references import Reference, is_pattern
 from docker_images.images.store import in_containerd
 from docker_images.query import Asked, Query
 from docker_images.text import keyword
+from docker_images.transport.deadline import stage
 
 __all__ = ["answer", "narrow_filters"]
 
@@ -170,6 +171,7 @@ async def _name(engine: Engine, images: Images) -> bool:
         if failed or not whole:
             scope.cancel()
 
+    stage.set("looking up the names of images")  # what the tasks set, only they see
     async with anyio.create_task_group() as tasks:
         for image in images:
             tasks.start_soon(look_up, image, tasks.cancel_scope)
