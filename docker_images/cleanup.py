@@ -43,6 +43,7 @@ class CleanupReason(enum.Enum):
     USE_UNKNOWN = "nobody knows whether a container uses it"
     NAME_UNREADABLE = "its id or one of its names is not what an engine writes"
     LABEL = "it has a label that is kept"
+    CHOSEN = "it is one of those to keep"
     NOT_DANGLING = "a tag or a digest refers to it"
     AGE_UNKNOWN = "nobody knows when it was made"
     RECENT = "it is not old enough"
@@ -61,6 +62,7 @@ class CleanupReason(enum.Enum):
 
 _MIGHT_GO_ALONG = {
     CleanupReason.LABEL,
+    CleanupReason.CHOSEN,
     CleanupReason.AGE_UNKNOWN,
     CleanupReason.RECENT,
     CleanupReason.CHILD,
@@ -125,6 +127,7 @@ class _Policy(msgspec.Struct, frozen=True):
     only: Callable[[Iterable[str]], bool] | None
     kept: Callable[[Iterable[str]], bool] | None
     labels: list[Label]
+    ids: set[str]
 
     @property
     def by_name(self) -> bool:
@@ -167,6 +170,8 @@ class _Image:
             return CleanupReason.NAME_UNREADABLE
         if any(has_label(entry.labels, one) for one in policy.labels for entry in self.entries):
             return CleanupReason.LABEL
+        if self.entries[0].id in policy.ids:
+            return CleanupReason.CHOSEN
         if policy.dangling_only and (self.tags or self.digests):
             return CleanupReason.NOT_DANGLING
         ages = policy.before is not None or (policy.keep_latest is not None and self.names)
@@ -210,6 +215,7 @@ def plan_cleanup(
     only_reference: str | Iterable[str] | None = None,
     keep_reference: str | Iterable[str] | None = None,
     keep_label: LabelsToKeep | None = None,
+    keep_images: Iterable[ImageSummary] = (),
     now: datetime | None = None,
 ) -> CleanupPlan:
     """Say which images may go. Nothing is deleted.
@@ -234,6 +240,8 @@ def plan_cleanup(
         keep_reference: what has such a name is kept; those below `localhost/` also without it.
         keep_label: what has such a label is kept: `"key"`, `"key=value"`, several such, or a
             mapping such as `{"key": "value"}` with None for any value. One is enough.
+        keep_images: these are kept, such as the answer to another question: a list shows the labels
+            of one platform, and `list_images(all=True, label="keep")` finds those of every one.
         now: the time that a timedelta counts from, an aware datetime; None for the present.
 
     Raises:
@@ -258,6 +266,7 @@ def plan_cleanup(
         only=_names_test("only_reference", only),
         kept=_names_test("keep_reference", kept),
         labels=[] if keep_label is None else arguments.labels("keep_label", keep_label),
+        ids=_ids(keep_images),
     )
     by_id: dict[str, list[ImageSummary]] = {}
     for image in images:
@@ -472,3 +481,15 @@ def _names_test(
         return None
     # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
     return arguments.matcher(argument, patterns, podman=argument == "keep_reference")
+
+
+def _ids(keep_images: object) -> set[str]:
+    takes = "several images"
+    if isinstance(keep_images, str) or not isinstance(keep_images, Iterable):
+        raise arguments.wrong("keep_images", takes, keep_images)
+    found: set[str] = set()
+    for one in cast("Iterable[object]", keep_images):
+        if not isinstance(one, ImageSummary):
+            raise arguments.wrong("keep_images", takes, one)
+        found.add(one.id)
+    return found

@@ -13,11 +13,12 @@ from docker_images import CleanupPlan, DockerImagesError, plan_cleanup, sync
 
 def planned() -> CleanupPlan:
     images = sync.list_images(all=True, containers=True)
+    labelled = sync.list_images(all=True, label="keep")  # on any of their platforms
     return plan_cleanup(
         images,
         keep_latest=2,
         older_than=timedelta(days=7),
-        keep_label="keep",
+        keep_images=labelled,
         keep_reference="ci/*",
     )
 

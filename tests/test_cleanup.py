@@ -130,6 +130,7 @@ def test_a_placeholder_is_no_date(created: int) -> None:
             ALL_GO | {"keep_label": {"a": "b", "c": None}},
             "LABEL",
         ),
+        (an_image("1", "web:1"), ALL_GO | {"keep_images": [an_image("1")]}, "CHOSEN"),
         (an_image("1", "web:1"), {"dangling_only": True}, "NOT_DANGLING"),
         (an_image("1", repo_digests=(f"web@{DIGEST}",)), {"dangling_only": True}, "NOT_DANGLING"),
         (an_image("1", "web:1"), {"older_than": 11 * DAY}, "RECENT"),
@@ -330,6 +331,8 @@ def test_a_list_without_any_name_may_be_of_any_store() -> None:
         ({"dangling_only": True, "keep_reference": {"a": 1}}, TypeError, "keep_reference="),
         ({"dangling_only": True, "keep_label": {"a": 1}}, TypeError, "keep_label="),
         ({"dangling_only": True, "keep_label": [1]}, TypeError, "keep_label="),
+        ({"dangling_only": True, "keep_images": "sha256:1"}, TypeError, "keep_images="),
+        ({"dangling_only": True, "keep_images": ["sha256:1"]}, TypeError, "keep_images="),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -343,7 +346,8 @@ def test_bad_arguments_are_refused(
 
 
 def test_the_page_shows_a_program_and_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    program, printed = re.findall(r"^```\w+\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    first, printed, more = re.findall(r"^```\w+\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    program = f"{first}{more}assert 'db:1' not in plan.names\n"
     present = time.time()
 
     async def main(host: str) -> None:

@@ -1,11 +1,13 @@
 """A cleanup plan, carried out by real engines: what goes is what was shown."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
 import engines
 import pytest
+from command import run
 
 from docker_images import plan_cleanup, sync
 
@@ -39,3 +41,17 @@ def test_an_engine_removes_what_was_shown_and_nothing_else(name: str) -> None:
             assert left == stays
             removed += [one.whole for one in plan.remove]
         assert {*removed} == {True, False}
+
+
+@pytest.mark.parametrize("name", engines.NAMES)
+def test_the_command_keeps_what_has_a_label_on_any_platform(live: engines.Live, name: str) -> None:
+    words = ["plan", "-H", live.host(name, more=True), "--older-than", "1h", "--json"]
+    words += ["--only-reference", "more/*", "--only-reference", "localhost/more/*"]
+
+    def names(*more: str) -> set[str]:
+        removed = json.loads(run(*words, *more).stdout)["remove"]
+        return {name.rpartition("/")[2] for one in removed for name in one["names"]}
+
+    # The containerd store lists `whole` with the labels of its other platform.
+    assert names() >= {"whole:1", "foreign:1"}
+    assert names("--keep-label", "stage=test").isdisjoint({"whole:1", "foreign:1"})

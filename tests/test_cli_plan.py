@@ -77,6 +77,12 @@ def test_programs_get_one_object(engine: FakeEngine) -> None:
     assert plan["frees_at_most"] == (None if "26.1" in repr(engine) else 40)
 
 
+def test_labels_are_asked_about_only_where_a_list_may_not_show_them(engine: FakeEngine) -> None:
+    run("plan", "-H", engine.host, "--older-than", "1d", "--keep-label", "keep")
+    asked = sum("filters" in request.query for request in engine.requests)
+    assert asked == ("containerd" in repr(engine))
+
+
 @pytest.fixture
 def another() -> Iterator[FakeEngine]:
     with FakeEngine([image("db:1", created=NOW - 30 * DAY, size=7)]) as engine:

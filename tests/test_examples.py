@@ -102,7 +102,7 @@ def test_the_cleanup_in_ci_removes_only_when_told_and_what_was_shown(tmp_path: P
     assert sorted(shown.stdout.splitlines()[:2]) == [
         f"remove shop/web:{number} - its repository has enough that are newer" for number in (1, 2)
     ]
-    assert "no image matches keep_label='keep'" in shown.stderr
+    assert "no image matches keep_reference='ci/*'" in shown.stderr
     assert (done.returncode, done.stdout) == (0, shown.stdout)
     words = (tmp_path / "called").read_text().split()
     assert (words[:2], sorted(words[2:])) == (["rmi", "--no-prune"], ["shop/web:1", "shop/web:2"])

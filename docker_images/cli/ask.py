@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import anyio
 
@@ -21,6 +21,7 @@ from docker_images.client import DockerClient
 from docker_images.errors import DockerImagesError, EngineResponseError, UnsupportedByEngineError
 from docker_images.fleet import gather_images
 from docker_images.images.models import ImageSummary
+from docker_images.images.store import in_containerd
 from docker_images.text import printable
 
 __all__ = [
@@ -37,23 +38,38 @@ Images: TypeAlias = list[ImageSummary]
 Answers: TypeAlias = dict[Named, Images | DockerImagesError]
 
 
+class Answered(NamedTuple):
+    """What an engine answered."""
+
+    engine: str | None
+    """Its name, where several were asked."""
+    images: Images
+    labelled: dict[str, Images]
+    """For each label that was asked about, the images that it finds by it."""
+
+
 def ask_each(
-    options: argparse.Namespace, *, wish: Collection[str] = (), **more: bool
-) -> tuple[list[tuple[str | None, Images]], int]:
+    options: argparse.Namespace,
+    *,
+    wish: Collection[str] = (),
+    labels: Collection[str] = (),
+    **more: bool,
+) -> tuple[list[Answered], int]:
     """Those engines that answer, in the order of the command line, and the exit status.
 
-    Each with its name where several were asked; then one that fails is a line on stderr, and the
-    status is 1. The only one raises what `list_images` raises. `wish` names what is asked of those
-    engines only that can tell it.
+    Where several were asked, one that fails is a line on stderr, and the status is 1. The only one
+    raises what `list_images` raises. `wish` names what is asked of those engines only that can tell
+    it. `labels` are asked about where a list may not show all that an image has.
     """
     names = ", ".join(dict.fromkeys(map(str, options.engines or ())))
     with logged_by(Warnings(logging.WARNING)), patience(names):
-        answers = anyio.run(_ask, options, question(options) | more, tuple(wish))
-    answered: list[tuple[str | None, Images]] = []
+        answers, labelled = anyio.run(_ask, options, question(options) | more, tuple(wish), labels)
+    answered: list[Answered] = []
     status = 0
     for named, answer in answers.items():
         if not isinstance(answer, DockerImagesError):
-            answered.append((str(named) if len(answers) > 1 else None, answer))
+            name = str(named) if len(answers) > 1 else None
+            answered.append(Answered(name, answer, labelled[named]))
         elif len(answers) == 1:
             raise answer
         else:
@@ -64,15 +80,32 @@ def ask_each(
 
 def ask_one(options: argparse.Namespace, *, wish: Collection[str] = (), **more: bool) -> Images:
     """What the one engine answers; raises what `list_images` raises."""
-    ((_, images),), _ = ask_each(options, wish=wish, **more)
+    ((_, images, _),), _ = ask_each(options, wish=wish, labels=(), **more)
     return images
 
 
 async def _ask(
-    options: argparse.Namespace, asked: dict[str, Any], wish: tuple[str, ...]
-) -> Answers:
+    options: argparse.Namespace,
+    asked: dict[str, Any],
+    wish: tuple[str, ...],
+    labels: Collection[str],
+) -> tuple[Answers, dict[Named, dict[str, Images]]]:
     async with clients_of(options) as clients:
-        return await gather_wishes(clients, asked, wish)
+        answers = await gather_wishes(clients, asked, wish)
+        labelled: dict[Named, dict[str, Images]] = {named: {} for named in clients}
+        for label in labels:
+            # A list of the containerd store shows the labels of one platform, its filter knows all.
+            some = {
+                named: clients[named]
+                for named, answer in answers.items()
+                if not isinstance(answer, DockerImagesError) and in_containerd(answer) is not False
+            }
+            for named, found in (await gather_images(some, all=True, label=label)).items():
+                if isinstance(found, DockerImagesError):
+                    answers[named] = found
+                else:
+                    labelled[named][label] = found
+        return answers, labelled
 
 
 @asynccontextmanager

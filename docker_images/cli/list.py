@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         shared_size=options.shared_size,
         manifests=options.manifests,
     )
-    found = [Found(engine, image) for engine, images in answered for image in images]
+    found = [Found(one.engine, image) for one in answered for image in one.images]
     if form in ("json", "jsonl"):
         from docker_images.cli import forms
 

@@ -11,9 +11,10 @@ from typing import Any, TypeAlias
 
 from docker_images.cleanup import CleanupPlan, CleanupReason, plan_cleanup
 from docker_images.cli.arguments import checked, which_engine
-from docker_images.cli.ask import ask_each
+from docker_images.cli.ask import Answered, ask_each
 from docker_images.cli.words import UsageError, moment, say, shown, size
 from docker_images.images.models import ImageSummary
+from docker_images.text import keyword
 
 __all__ = ["arguments", "run"]
 
@@ -81,12 +82,17 @@ def run(options: argparse.Namespace) -> int:
     if isinstance(options.older_than, int | float):
         policy["older_than"] = datetime.fromtimestamp(options.older_than, UTC)
     plan_cleanup([], **policy)  # a policy that is none is found before anybody is asked
-    answered, status = ask_each(options, wish=("shared_size",), containers=True)
-    plans: Plans = [(engine, plan_cleanup(images, **policy)) for engine, images in answered]
+    labels: list[str] = options.keep_label or []
+    answered, status = ask_each(options, wish=("shared_size",), labels=labels, containers=True)
+    plans: Plans = [(one.engine, _plan(one, policy)) for one in answered]
+    matched = {
+        ("keep_label", label) for one in answered for label in labels if one.labelled.get(label)
+    }
     # What one engine has and another has not is no typo.
-    for argument, text in plans[0][1].unmatched if plans else ():
-        if all((argument, text) in plan.unmatched for _, plan in plans):
-            say(f"warning: {argument}={text!r} matches no image")
+    for unmatched in plans[0][1].unmatched if plans else ():
+        if unmatched not in matched and all(unmatched in plan.unmatched for _, plan in plans):
+            argument, text = unmatched
+            say(f"warning: {keyword(argument, repr(text))} matches no image")
     if options.names:
         sys.stdout.write("".join(f"{name}\n" for _, plan in plans for name in plan.names))
     elif options.json:
@@ -97,6 +103,11 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(plans)
     return status
+
+
+def _plan(answered: Answered, policy: dict[str, Any]) -> CleanupPlan:
+    labelled = [image for images in answered.labelled.values() for image in images]
+    return plan_cleanup(answered.images, keep_images=labelled, **policy)
 
 
 def _as_json(engine: str | None, plan: CleanupPlan) -> dict[str, object]:
