@@ -16,7 +16,7 @@ import posixpath
 import re
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
@@ -178,14 +178,14 @@ def _default_host(env: Mapping[str, str], platform: str) -> str:
 
 
 def _platform_host(platform: str) -> str:
-    return f"npipe://{_PIPE}" if platform == "win32" else f"unix://{_SOCKET}"
+    scheme = "npipe" if platform == "win32" else "unix"
+    return f"{scheme}://{_SOCKETS[scheme]}"
 
 
-_SOCKET = "/var/run/docker.sock"
-_PIPE = "//./pipe/docker_engine"
+_SOCKETS = {"unix": "/var/run/docker.sock", "npipe": "//./pipe/docker_engine"}
 
 
-# ── Host strings, of -H and DOCKER_HOST ─────────────────────────────────────────────────────────
+# ── Host strings, of -H, DOCKER_HOST and contexts ─────────────────────────────────────────────────
 
 # What Go's strings.TrimSpace trims; str.strip would take \x1c to \x1f as well.
 _SPACE = (
@@ -201,45 +201,33 @@ def _host_endpoint(
 ) -> Endpoint:
     """A host string as `docker -H` reads it: docker/cli opts/hosts.go@28f7560."""
     text = text.strip(_SPACE) or _default_host(env, platform)
-    refuse = _Refusal(source, text)
+    given = _Given(source, text, platform)
     scheme, marked, rest = text.partition("://")
     if not marked and text.startswith(("/", "./")):
         # As docker/cli reads it since 2026; before, it was tcp://localhost:2375/….
         hint = f"{source}: {text!r} is taken for a socket; write {f'unix://{text}'!r}"
-        return msgspec.structs.replace(_unix(text, source, platform, refuse), warnings=(hint,))
+        return msgspec.structs.replace(_unix(text, given), warnings=(hint,))
     if not marked:
         scheme, rest = "tcp", text
-    match scheme:
-        case "unix" | "npipe":
-            path = rest.removeprefix(f"{scheme}://")
-            if "://" in path:
-                raise refuse(f"is not a path behind {scheme}://", "name one socket or pipe")
-            if scheme == "npipe":
-                return _npipe(path or _PIPE, source)
-            return _unix(path or _SOCKET, source, platform, refuse)
-        case "tcp" | "http" | "https":
-            if scheme == "tcp":
-                rest = rest.removeprefix("tcp://")
-            tls = _environment_tls(env, folder, scheme, source)
-            # 2375 also with TLS, as docker; https:// is ours, and 2376 its registered port.
-            found = _tcp(scheme, rest, 2376 if scheme == "https" else 2375, tls, refuse)
-            if marked or not (".sock" in text or text.startswith("unix:")):
-                return found
-            path = text.removeprefix("unix:")
-            hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "
-            hint += f"if a socket is meant, write {_shown(f'unix://{path}')!r}"
-            return msgspec.structs.replace(found, warnings=(*found.warnings, hint))
-        case "ssh":
-            return _ssh(rest, source, refuse)
-        case "fd":
-            raise refuse(
-                "is an address for dockerd, not for clients", "name the socket it listens on"
-            )
-        case _:
-            raise refuse("has an unknown scheme", f"known are {_SCHEMES}")
+    if scheme in ("unix", "npipe", "tcp"):
+        rest = rest.removeprefix(f"{scheme}://")
+    if scheme in _SOCKETS:
+        if "://" in rest:
+            raise given.refuse(f"is not a path behind {scheme}://", "name one socket or pipe")
+        rest = rest or _SOCKETS[scheme]
 
+    def http() -> tuple[int, TLS | None]:
+        # 2375 also with TLS, as docker; https:// is ours, and 2376 its registered port.
+        port = 2376 if scheme == "https" else 2375
+        return port, _environment_tls(env, folder, scheme, source)
 
-# ── Hosts of contexts ───────────────────────────────────────────────────────────────────────────
+    found = _endpoint(scheme, rest, http, given)
+    if marked or not (".sock" in text or text.startswith("unix:")):
+        return found
+    hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "
+    socket_ = _shown(f"unix://{text.removeprefix('unix:')}")
+    hint += f"if a socket is meant, write {socket_!r}"
+    return msgspec.structs.replace(found, warnings=(*found.warnings, hint))
 
 
 def context_endpoint(folder: Path, name: str, source: str, platform: str) -> Endpoint:
@@ -251,35 +239,44 @@ def context_endpoint(folder: Path, name: str, source: str, platform: str) -> End
     Raises `EndpointError` where there is no such context or it names no engine.
     """
     stored = read_context(folder, name, source)
-    refuse = _Refusal(source, stored.host)
-    text = stored.host or _platform_host(platform)
-    scheme, marked, rest = text.partition("://")
-    if not marked or not rest:
-        raise refuse(
+    given = _Given(source, stored.host, platform)
+    scheme, _, rest = (stored.host or _platform_host(platform)).partition("://")
+    if not rest:
+        raise given.refuse(
             "is no address", f"write scheme://address in {stored.path}; known are {_SCHEMES}"
         )
+
+    def http() -> tuple[int, TLS | None]:
+        tls = None
+        if stored.tls_folder is not None:
+            tls = _material(stored.tls_folder, not stored.skip_verify)
+        elif stored.skip_verify or scheme == "https":
+            # The docker command would send plain HTTP to https://.
+            tls = TLS(verify=not stored.skip_verify)
+        return 443 if tls else 80, tls
+
+    return _endpoint(scheme, rest, http, given)
+
+
+def _endpoint(
+    scheme: str, rest: str, http: Callable[[], tuple[int, TLS | None]], given: "_Given"
+) -> Endpoint:
+    """What `scheme://rest` names; `http` tells the default port and TLS of an HTTP address."""
     match scheme:
         case "unix":
-            return _unix(rest, source, platform, refuse)
+            return _unix(rest, given)
         case "npipe":
-            return _npipe(rest, source)
+            return _npipe(rest, given.source)
         case "tcp" | "http" | "https":
-            verify = not stored.skip_verify
-            if stored.tls_folder is not None:
-                tls: TLS | None = _material(stored.tls_folder, verify)
-            elif stored.skip_verify or scheme == "https":
-                tls = TLS(verify=verify)  # the docker command would send plain HTTP to https://
-            else:
-                tls = None
-            return _tcp(scheme, rest, 443 if tls else 80, tls, refuse)
+            return _tcp(scheme, rest, *http(), given)
         case "ssh":
-            return _ssh(rest, source, refuse)
+            return _ssh(rest, given)
         case "fd":
-            raise refuse(
+            raise given.refuse(
                 "is an address for dockerd, not for clients", "name the socket it listens on"
             )
         case _:
-            raise refuse("has an unknown scheme", f"known are {_SCHEMES}")
+            raise given.refuse("has an unknown scheme", f"known are {_SCHEMES}")
 
 
 # ── TLS ─────────────────────────────────────────────────────────────────────────────────────────
@@ -335,13 +332,15 @@ _SSH_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 SSH_HOST = rf"{_SSH_NAME}|[0-9A-Fa-f:.]+(?:%{_ZONE})?"
 
 
-class _Refusal(NamedTuple):
-    """Makes the `EndpointError` for one host string."""
+class _Given(NamedTuple):
+    """A host string, who gave it, and the platform where it is read."""
 
     source: str
     text: str
+    platform: str
 
-    def __call__(self, fact: str, advice: str) -> EndpointError:
+    def refuse(self, fact: str, advice: str) -> EndpointError:
+        """The error for it."""
         return EndpointError(f"{self.source}: {_shown(self.text)!r} {fact}; {advice}")
 
 
@@ -360,23 +359,26 @@ def _shown(text: str) -> str:
     return whole if len(whole) <= 200 else whole[:200] + "…"
 
 
-def _unix(path: str, source: str, platform: str, refuse: _Refusal) -> Endpoint:
+def _unix(path: str, given: _Given) -> Endpoint:
     """A socket; the path is literal, no escape is decoded, and `@name` is abstract on Linux."""
-    abstract = path.startswith("@") and platform == "linux"
+    linux = given.platform == "linux"
+    abstract = path.startswith("@") and linux
     try:
         size = len(os.fsencode(path))
     except UnicodeEncodeError:
-        raise refuse("is not text", "write the path as it is on disk") from None
+        raise given.refuse("is not text", "write the path as it is on disk") from None
     if "\0" in path:
-        raise refuse("holds a NUL character", "write the path as it is on disk")
+        raise given.refuse("holds a NUL character", "write the path as it is on disk")
     # sun_path of sockaddr_un: 108 bytes on Linux, 104 elsewhere, a path ends with a NUL.
-    limit = (107 if platform == "linux" else 103) + abstract
+    limit = (107 if linux else 103) + abstract
     if size > limit:
-        raise refuse(
+        raise given.refuse(
             f"is {size} bytes long, a socket's address at most {limit}",
             "use a shorter path or a symlink",
         )
-    return Endpoint("unix", f"unix://{path}", source, path=f"\0{path[1:]}" if abstract else path)
+    return Endpoint(
+        "unix", f"unix://{path}", given.source, path=f"\0{path[1:]}" if abstract else path
+    )
 
 
 def _npipe(path: str, source: str) -> Endpoint:
@@ -402,22 +404,22 @@ class _Parts(NamedTuple):
     """A query or a fragment follows."""
 
 
-def _parts(rest: str, refuse: _Refusal) -> _Parts:
+def _parts(rest: str, given: _Given) -> _Parts:
     """What stands behind `scheme://`, cut as Go's net/url cuts it."""
     if re.search(_CONTROL, rest):
-        raise refuse("holds a control character", "write the address without it")
+        raise given.refuse("holds a control character", "write the address without it")
     before, hash_, fragment = rest.partition("#")
     before, question, _ = before.partition("?")
     authority, slash, path = before.partition("/")
     userinfo, at, address = authority.rpartition("@")
     if re.search(_BAD_ESCAPE, before) or re.search(_BAD_ESCAPE, fragment):
-        raise refuse("holds a % that is no escape", "write %25 for a percent sign")
+        raise given.refuse("holds a % that is no escape", "write %25 for a percent sign")
     if not re.fullmatch(_USERINFO, userinfo):
-        raise refuse("has a malformed user", "write scheme://host:port")
+        raise given.refuse("has a malformed user", "write scheme://host:port")
     if address.startswith("["):
         host, closed, port = address[1:].rpartition("]")
         if not closed or port[:1] not in ("", ":"):
-            raise refuse("has a malformed IPv6 address", "write it as [::1]:2375")
+            raise given.refuse("has a malformed IPv6 address", "write it as [::1]:2375")
         port = port[1:]
     else:
         host, colon, port = address.rpartition(":")
@@ -427,41 +429,43 @@ def _parts(rest: str, refuse: _Refusal) -> _Parts:
             host, port = address, ""  # `::1` is an address without a port, for Go as well
     number = int(port.lstrip("0")[:6] or "0") if port and re.fullmatch(_DIGITS, port) else None
     if port and not 0 < (number or 0) < 65536:
-        raise refuse(
+        raise given.refuse(
             "has an impossible port", "use one from 1 to 65535, behind an IPv6 address in brackets"
         )
     more = bool(hash_ or question)
     return _Parts(userinfo if at else None, host, number, slash + path, more)
 
 
-def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, refuse: _Refusal) -> Endpoint:
+def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, given: _Given) -> Endpoint:
     """An HTTP address; user, query and fragment are dropped, as by the docker command."""
     if "://" in rest:
-        raise refuse("is not one address", "write tcp://host:port")
-    parts = _parts(rest, refuse)
+        raise given.refuse("is not one address", "write tcp://host:port")
+    parts = _parts(rest, given)
     hostname = parts.host or "localhost"
     if ":" in hostname:
-        _check_ipv6(hostname, refuse)
+        _check_ipv6(hostname, given)
     elif not re.fullmatch(_LABELS, hostname) or len(hostname) > 253:
-        raise refuse(
+        raise given.refuse(
             "has no possible host name", "write letters, digits and hyphens, or xn--… for others"
         )
     elif _is_short_ipv4(hostname):
-        raise refuse("has no complete IPv4 address", "write all four numbers, such as 127.0.0.1")
+        raise given.refuse(
+            "has no complete IPv4 address", "write all four numbers, such as 127.0.0.1"
+        )
     # Go's client joins with path.Join, which cleans.
-    decoded = posixpath.normpath(b"/" + _unescaped(parts.path, refuse).lstrip(b"/"))
+    decoded = posixpath.normpath(b"/" + _unescaped(parts.path, given).lstrip(b"/"))
     base_path = quote(decoded.rstrip(b"/"))
     port = parts.port or port
     shown = f"[{hostname}]" if ":" in hostname else hostname
     return Endpoint(
         "tcp",
         f"{scheme}://{shown}:{port}{base_path}",
-        refuse.source,
+        given.source,
         hostname=hostname,
         port=port,
         base_path=base_path,
         tls=tls,
-        warnings=(_NO_USER.format(refuse.source),) if parts.userinfo else (),
+        warnings=(_NO_USER.format(given.source),) if parts.userinfo else (),
     )
 
 
@@ -483,41 +487,45 @@ def _is_short_ipv4(host: str) -> bool:
     return False
 
 
-def _check_ipv6(host: str, refuse: _Refusal) -> None:
+def _check_ipv6(host: str, given: _Given) -> None:
     try:
         ipaddress.IPv6Address("invalid" if "%" in host else host)
     except ValueError:
-        raise refuse(
+        raise given.refuse(
             "has a malformed IPv6 address", "write it as [::1]:2375, without a zone"
         ) from None
 
 
-def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
+def _ssh(rest: str, given: _Given) -> Endpoint:
     """An ssh URL: docker/cli cli/connhelper/ssh@28f7560, but only names that are safe."""
-    parts = _parts(rest, refuse)
+    parts = _parts(rest, given)
     user, colon, _ = (parts.userinfo or "").partition(":")
     if colon:
-        raise refuse("holds a password", "let ssh ask its agent or a key; remove the password")
+        raise given.refuse(
+            "holds a password", "let ssh ask its agent or a key; remove the password"
+        )
     if parts.more:
-        raise refuse("holds a query or a fragment", "write ssh://user@host:port/path/to.sock")
-    user, path = _decoded(user, refuse), _decoded(parts.path, refuse)
+        raise given.refuse("holds a query or a fragment", "write ssh://user@host:port/path/to.sock")
+    user, path = _decoded(user, given), _decoded(parts.path, given)
     if user and not re.fullmatch(SSH_USER, user):
-        raise refuse(
+        raise given.refuse(
             "has an unsafe user", "use letters, digits and _.@+- or set User in ~/.ssh/config"
         )
     host, _, zone = parts.host.partition("%25")
     if ":" in host:
-        _check_ipv6(host, refuse)
+        _check_ipv6(host, given)
         if zone and not re.fullmatch(_ZONE, zone):
-            raise refuse("has an unsafe IPv6 zone", "name the network interface, such as %25eth0")
+            raise given.refuse(
+                "has an unsafe IPv6 zone", "name the network interface, such as %25eth0"
+            )
         host = f"{host}%{zone}" if zone else host
     elif zone or not re.fullmatch(_SSH_NAME, host):
-        raise refuse(
+        raise given.refuse(
             "has an unsafe host or none", "use letters, digits and _.- or a Host of ~/.ssh/config"
         )
     # Quoting is the POSIX shell's; a backslash inside quotes means something else to fish.
     if re.search(_CONTROL, path) or "\\" in path:
-        raise refuse("has an unsafe path", "remove control characters and backslashes")
+        raise given.refuse("has an unsafe path", "remove control characters and backslashes")
     path = "" if not path.strip("/") else path
     at = f"{user}@" if user else ""
     shown = f"[{host.replace('%', '%25')}]" if ":" in host else host
@@ -525,7 +533,7 @@ def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
     return Endpoint(
         "ssh",
         f"ssh://{at}{shown}{port}{quote(path)}",
-        source,
+        given.source,
         path=path,
         hostname=host,
         port=parts.port,
@@ -533,15 +541,15 @@ def _ssh(rest: str, source: str, refuse: _Refusal) -> Endpoint:
     )
 
 
-def _unescaped(text: str, refuse: _Refusal) -> bytes:
+def _unescaped(text: str, given: _Given) -> bytes:
     try:
         return unquote_to_bytes(text)
     except UnicodeEncodeError:
-        raise refuse("is not text", "write it in UTF-8") from None
+        raise given.refuse("is not text", "write it in UTF-8") from None
 
 
-def _decoded(text: str, refuse: _Refusal) -> str:
+def _decoded(text: str, given: _Given) -> str:
     try:
-        return _unescaped(text, refuse).decode()
+        return _unescaped(text, given).decode()
     except UnicodeDecodeError:
-        raise refuse("is not UTF-8", "write it in UTF-8") from None
+        raise given.refuse("is not UTF-8", "write it in UTF-8") from None

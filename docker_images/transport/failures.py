@@ -12,7 +12,6 @@ import socket
 import ssl
 import stat
 from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 import httpx
@@ -84,11 +83,8 @@ def timed_out(limit: TimeLimitError, endpoint: Endpoint | None) -> EngineTimeout
     )
 
 
-class _Meaning(NamedTuple):
-    """What an error is told as."""
-
-    reason: Reason
-    text: str
+_Meaning = tuple[Reason, str]
+"""What an error is told as."""
 
 
 def translate(error: Exception, endpoint: Endpoint) -> DockerImagesError:
@@ -126,39 +122,34 @@ def translate(error: Exception, endpoint: Endpoint) -> DockerImagesError:
 
         if told := translate_ssh(error, endpoint):
             return told
-    meaning = _meaning(error, endpoint)
+    reason, text = _meaning(error, endpoint)
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, socket.gaierror | ssl.SSLError):
         number = None  # theirs are not those of the operating system
-    return EngineConnectionError(
-        meaning.text, endpoint=endpoint, reason=meaning.reason, errno=number
-    )
+    return EngineConnectionError(text, endpoint=endpoint, reason=reason, errno=number)
 
 
 def _meaning(error: Exception, endpoint: Endpoint) -> _Meaning:
     fact = tls_meaning(error, endpoint.tls or TLS())
     if fact is not None:
-        return _Meaning("tls", f"cannot connect to {endpoint}: {printable(fact, 1000)}")
+        return "tls", f"cannot connect to {endpoint}: {printable(fact, 1000)}"
     match error:
         case ProxyError():
-            return _Meaning("proxy", _proxy_meaning(error, endpoint))
+            return "proxy", f"cannot reach {endpoint}: {_proxy_meaning(error, endpoint)}"
         case HungUpError() | anyio.EndOfStream() | anyio.IncompleteRead():
-            return _Meaning(
-                "closed",
-                f"{endpoint} closed the connection before its answer was complete; "
-                f"was the engine stopped or restarted? Try again, or look at its log"
-                f"{_maybe_tls(endpoint)}",
+            return "closed", (
+                f"{endpoint} closed the connection before its answer was complete; was the engine "
+                f"stopped or restarted? Try again, or look at its log{_maybe_tls(endpoint)}"
             )
         case anyio.BrokenResourceError() | anyio.ClosedResourceError():
-            return _Meaning("closed", f"the connection to {endpoint} broke; try again")
+            return "closed", f"the connection to {endpoint} broke; try again"
         case socket.gaierror():
-            return _Meaning("name", f"cannot find {endpoint}: {error.strerror}; check the name")
-        case OSError() if endpoint.kind == "unix":
-            return _socket_meaning(error, endpoint)
+            return "name", f"cannot find {endpoint}: {error.strerror}; check the name"
         case OSError():
-            return _os_meaning(error, endpoint)
+            found = _socket_meaning(error, endpoint) if endpoint.kind == "unix" else None
+            return found or _os_meaning(error, endpoint)
         case _:
-            return _Meaning("network", f"cannot reach {endpoint}: {_said(error)}")
+            return "network", f"cannot reach {endpoint}: {_said(error)}"
 
 
 def _said(error: Exception) -> str:
@@ -184,91 +175,77 @@ def _maybe_tls(endpoint: Endpoint) -> str:
 def _proxy_meaning(error: ProxyError, endpoint: Endpoint) -> str:
     variable = "HTTPS_PROXY" if endpoint.tls else "HTTP_PROXY"
     around = f"name {endpoint.hostname} in NO_PROXY to go there directly"
-    if error.wants_password:
-        step = f"has {variable} the right user and password?"
-    elif error.said is not None:
+    if error.said is not None:
         step = "does it know the engine, and allow this port?"
-    else:
-        cause = error.__cause__
-        fact = tls_meaning(cause, endpoint.tls or TLS()) if isinstance(cause, Exception) else None
-        if fact is None and isinstance(cause, HungUpError | anyio.EndOfStream):
-            fact = "it closed the connection"
-        if fact is None:
-            fact = getattr(cause, "strerror", None) or str(cause)
-        return (
-            f"cannot reach {endpoint}: no connection to the proxy: {printable(fact)}; "
-            f"fix {variable}, or {around}"
-        )
-    return (
-        f"cannot reach {endpoint}: the proxy says {printable(error.said or '')!r}; "
-        f"{step} Or {around}"
-    )
+        if error.wants_password:
+            step = f"has {variable} the right user and password?"
+        return f"the proxy says {printable(error.said)!r}; {step} Or {around}"
+    cause = error.__cause__
+    fact = tls_meaning(cause, endpoint.tls or TLS()) if isinstance(cause, Exception) else None
+    if fact is None and isinstance(cause, HungUpError | anyio.EndOfStream):
+        fact = "it closed the connection"
+    fact = fact or getattr(cause, "strerror", None) or str(cause)
+    return f"no connection to the proxy: {printable(fact)}; fix {variable}, or {around}"
+
+
+_FAR = "cannot reach {engine}: {error}; check the network and the firewall"
+_BROKE = "{engine} broke the connection; was the engine stopped or restarted? Try again"
+_FILES = (
+    "cannot open another connection to {engine}: too many open files; "
+    "raise the limit (ulimit -n) or make fewer calls at the same time"
+)
+_NUMBERS: dict[int | None, _Meaning] = {
+    errno.ECONNREFUSED: (
+        "refused",
+        "nobody listens on {engine}; does the engine listen on tcp, and on this port?",
+    ),
+    errno.EHOSTUNREACH: ("network", _FAR),
+    errno.ENETUNREACH: ("network", _FAR),
+    errno.ETIMEDOUT: ("network", _FAR),
+    errno.ECONNRESET: ("closed", _BROKE),
+    errno.EPIPE: ("closed", _BROKE),
+    errno.ECONNABORTED: ("closed", _BROKE),
+    errno.EMFILE: ("network", _FILES),
+    errno.ENFILE: ("network", _FILES),
+}
+"""What the errors of the operating system mean."""
 
 
 def _os_meaning(error: OSError, endpoint: Endpoint) -> _Meaning:
-    match error.errno:
-        case errno.ECONNREFUSED:
-            return _Meaning(
-                "refused",
-                f"nobody listens on {endpoint}; does the engine listen on tcp, and on this port?",
-            )
-        case errno.EHOSTUNREACH | errno.ENETUNREACH | errno.ETIMEDOUT:
-            return _Meaning(
-                "network",
-                f"cannot reach {endpoint}: {error.strerror}; check the network and the firewall",
-            )
-        case errno.ECONNRESET | errno.EPIPE | errno.ECONNABORTED:
-            return _Meaning(
-                "closed",
-                f"{endpoint} broke the connection; was the engine stopped or restarted? Try again"
-                f"{_maybe_tls(endpoint)}",
-            )
-        case errno.EMFILE | errno.ENFILE:
-            return _Meaning(
-                "network",
-                f"cannot open another connection to {endpoint}: too many open files; "
-                "raise the limit (ulimit -n) or make fewer calls at the same time",
-            )
-        case _:
-            return _Meaning("network", f"cannot talk to {endpoint}: {_said(error)}")
+    reason, text = _NUMBERS.get(error.errno, ("network", "cannot talk to {engine}: {error}"))
+    said = error.strerror if error.errno in _NUMBERS else _said(error)
+    more = _maybe_tls(endpoint) if reason == "closed" else ""
+    return reason, text.format(engine=endpoint, error=said) + more
 
 
 # ── Unix sockets ────────────────────────────────────────────────────────────────────────────────
 
 
-def _socket_meaning(error: OSError, endpoint: Endpoint) -> _Meaning:
+def _socket_meaning(error: OSError, endpoint: Endpoint) -> _Meaning | None:
+    """What is wrong with the path of a socket; None where it is something else."""
     path = Path(endpoint.path)
     match error.errno:
         case errno.ENOENT if not path.is_absolute():
-            return _Meaning(
-                "no-socket",
-                f"no engine at {endpoint}: there is no such socket, and the path is relative; "
-                f"did you mean unix:///{endpoint.path}?",
-            )
+            fact = "there is no such socket, and the path is relative"
+            step = f"did you mean unix:///{endpoint.path}?"
         case errno.ENOENT | errno.ELOOP if path.is_symlink():
-            target = printable(str(path.readlink()))
             fate = "leads back to itself" if error.errno == errno.ELOOP else "is not there"
-            return _Meaning(
-                "no-socket",
-                f"no engine at {endpoint}: it is a symlink to {target}, which {fate}; start the "
-                f"engine, or fix the link{_others(endpoint)}",
-            )
+            fact = f"it is a symlink to {printable(str(path.readlink()))}, which {fate}"
+            step = f"start the engine, or fix the link{_others(endpoint)}"
         case errno.ENOENT:
-            return _Meaning(
-                "no-socket",
-                f"no engine at {endpoint}: there is no such socket; start the engine, "
-                f"or name another one with {keyword('host')}, {keyword('context')}, DOCKER_HOST or "
-                "DOCKER_CONTEXT"
-                f"{_others(endpoint)}",
+            fact = "there is no such socket"
+            step = (
+                f"start the engine, or name another one with {keyword('host')}, "
+                f"{keyword('context')}, DOCKER_HOST or DOCKER_CONTEXT{_others(endpoint)}"
             )
         case errno.ENOTDIR | errno.ELOOP:
-            fact = "is not a folder" if error.errno == errno.ENOTDIR else "is a symlink to itself"
-            text = f"no engine at {endpoint}: a part of the path {fact}; fix it"
-            return _Meaning("no-socket", text)
+            fate = "is not a folder" if error.errno == errno.ENOTDIR else "is a symlink to itself"
+            fact, step = f"a part of the path {fate}", "fix it"
         case errno.ECONNREFUSED:
             return _refused(endpoint)
         case _:
-            return _os_meaning(error, endpoint)
+            return None
+    return "no-socket", f"no engine at {endpoint}: {fact}; {step}"
 
 
 def _refused(endpoint: Endpoint) -> _Meaning:
@@ -277,14 +254,12 @@ def _refused(endpoint: Endpoint) -> _Meaning:
     except (OSError, ValueError):
         mode = stat.S_IFSOCK
     if stat.S_ISDIR(mode):
-        return _Meaning("no-socket", f"{endpoint} is a folder, not a socket; name the socket in it")
+        return "no-socket", f"{endpoint} is a folder, not a socket; name the socket in it"
     if not stat.S_ISSOCK(mode):
-        text = f"{endpoint} is a file, not a socket; name the engine's socket"
-        return _Meaning("no-socket", text)
-    return _Meaning(
-        "refused",
+        return "no-socket", f"{endpoint} is a file, not a socket; name the engine's socket"
+    return "refused", (
         f"nobody listens on {endpoint}: the socket is left over; start the engine "
-        f"(for example: systemctl start docker){_others(endpoint)}",
+        f"(for example: systemctl start docker){_others(endpoint)}"
     )
 
 
