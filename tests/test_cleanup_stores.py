@@ -155,7 +155,7 @@ def carry_out(store: Store, policy: dict[str, Any], which: str, met: Counter[str
         tags = {tag for row in store.images() for tag in row["RepoTags"] or ()}
         assert latest(rows.values(), policy["keep_latest"]) <= tags, where
     met["plans"] += 1
-    met["containers of one platform"] += len(used.keys() - rows.keys())
+    met["containers whose image is not in the list"] += len(used.keys() - rows.keys())
     met["images of unknown use"] += sum(one.image.in_use is None for one in plan.keep)
     met["plans that free"] += freed > 0
     met["of these, at least is known"] += freed > 0 and plan.frees_at_least is not None
