@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ from command import run
 from pages import DOCS, PAGES, ROOT, blocks, printed, programs, rows
 
 import docker_images
-from docker_images import DockerClient, ImageSummary
+from docker_images import DockerClient, DockerImagesError, ImageSummary, sync
 from docker_images.cli.arguments import COMMANDS as SUBCOMMANDS
-from docker_images.testing import FakeEngine, FakeImage, image
+from docker_images.testing import FakeEngine, FakeImage, faults, image
 
 ELSEWHERE = {
     "README.md": "test_docs.py",
@@ -245,6 +246,102 @@ def test_what_others_ask_is_counted() -> None:
             else:
                 first, both = with_docker_py(engine.host, listing)
         assert cells == [str(first), str(both - first)], listing
+
+
+OTHERS = {row[0].strip("*"): row[1:] for row in rows(DOCS / "compared.md", "others")}
+
+
+def test_what_italics_say_of_others_was_tried() -> None:
+    tried = {row[0].strip("*") for row in rows(DOCS / "compared.md", "others") if row[0][0] == "*"}
+    assert tried == {
+        "a list as typed, immutable objects",
+        "follows an engine that is replaced by an older one",
+        "works behind a proxy that lets only lists through",
+    }
+
+
+def yes_or_no(try_out: Callable[[], object], *errors: type[Exception]) -> str:
+    try:
+        try_out()
+    except errors:
+        return "no"
+    return "yes"
+
+
+def test_others_behind_a_proxy_that_lets_only_lists_through() -> None:
+    def docker_py() -> object:
+        with closing(docker.DockerClient(base_url=engine.host)) as client:
+            return client.api.images()
+
+    async def with_aiodocker() -> object:
+        async with aiodocker.Docker(url=engine.host) as client:
+            return await client.images.list()
+
+    refused = [faults.forbidden(path=path) for path in ("/version", "/_ping")]
+    with FakeEngine(images(), faults=refused) as engine:
+        found = [
+            yes_or_no(docker_py, docker.errors.DockerException),
+            yes_or_no(lambda: asyncio.run(with_aiodocker()), aiodocker.DockerError),
+            yes_or_no(lambda: sync.list_images(engine.host), DockerImagesError),
+        ]
+    row = OTHERS["works behind a proxy that lets only lists through"]
+    assert found == [row[0], row[1], row[3]]
+
+
+def test_others_at_an_engine_that_is_replaced_by_an_older_one() -> None:
+    def docker_py() -> object:
+        with closing(docker.DockerClient(base_url=engine.host)) as client:
+            client.api.images()
+            engine.become("docker 20.10")
+            return client.api.images()
+
+    async def with_aiodocker() -> object:
+        async with aiodocker.Docker(url=engine.host) as client:
+            await client.images.list()
+            engine.become("docker 20.10")
+            return await client.images.list()
+
+    async def with_ours() -> object:
+        async with DockerClient(engine.host) as client:
+            await client.list_images()
+            engine.become("docker 20.10")
+            return await client.list_images()
+
+    found = []
+    for try_out, error in (
+        (docker_py, docker.errors.APIError),
+        (lambda: asyncio.run(with_aiodocker()), aiodocker.DockerError),
+        (lambda: asyncio.run(with_ours()), DockerImagesError),
+    ):
+        with FakeEngine(images(), "docker 28.5") as engine:
+            found.append(yes_or_no(try_out, error))
+    row = OTHERS["follows an engine that is replaced by an older one"]
+    assert found == [row[0], row[1], row[3]]
+
+
+def test_others_lists(host: str) -> None:
+    async def with_aiodocker() -> list[Any]:
+        async with aiodocker.Docker(url=host) as client:
+            return await client.images.list()
+
+    with closing(docker.DockerClient(base_url=host)) as client:
+        (theirs, *_) = client.images.list()
+    row = OTHERS["a list as typed, immutable objects"]
+    assert (row[0], isinstance(theirs.attrs, dict)) == ("classes around a dict", True)
+    assert (row[1], type(asyncio.run(with_aiodocker())[0])) == ("dicts", dict)
+    assert row[3] == "Structs, equal by value"
+    assert sync.list_images(host) == sync.list_images(host)
+
+
+def test_the_errors_that_stand_beside_each_other_exist() -> None:
+    page = MOVING.read_text()
+    table = page.partition("| docker-py 7 raises | here |\n|---|---|\n")[2].partition("\n\n")[0]
+    for row in table.splitlines():
+        theirs, ours = row.strip("|").split(" | ")
+        for name in re.findall("`(.+?)`", theirs):
+            assert issubclass(pkgutil.resolve_name(name), Exception)
+        for name in re.findall("`(.+?)`", ours):
+            assert issubclass(getattr(docker_images, name), DockerImagesError)
 
 
 def test_the_files_that_a_page_for_developers_names_are_there() -> None:
