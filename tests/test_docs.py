@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from command import on_a_terminal
@@ -24,7 +25,7 @@ import docker_images
 import docker_images.metrics
 import docker_images.sync
 import docker_images.testing
-from docker_images import DockerClient
+from docker_images import DockerClient, errors
 from docker_images.engine.engine import MAX_ERROR_BODY
 from docker_images.engine.versions import NEEDS, NEWEST, OLDEST
 from docker_images.testing import FakeEngine, image
@@ -203,6 +204,12 @@ def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
     assert f"Python {oldest} to " in README
     for name in (requirement.partition(">=")[0] for requirement in PROJECT["dependencies"]):
         assert name in README
+
+
+def test_every_reason_of_an_error_has_a_row() -> None:
+    asking = (ROOT / "docs/asking.md").read_text()
+    table = asking.partition("| `reason` | what happened |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == get_args(errors.Reason)
 
 
 def test_the_bounds_in_the_pages_are_those_of_the_code() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import io
 import itertools
 import os
 import pkgutil
@@ -13,12 +14,13 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import aiodocker
+import anyio
 import docker
 import httpx
 import pytest
@@ -95,6 +97,62 @@ def test_the_programs_of_a_page_run_and_print_what_it_shows(name: str, host: str
     for program, shown in programs(DOCS / name):
         out = printed(program, name, names, host)
         assert shown is None or out == shown
+    for test in [names[name] for name in names if name.startswith("test_")]:
+        test()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what another task does; a minute at most."""
+    with anyio.fail_after(60):
+        while not condition():  # noqa: ASYNC110 - nobody tells
+            await anyio.sleep(0.01)
+
+
+def functions_of(name: str, host: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for program, _ in programs(DOCS / name):
+        printed(program, name, names, host)
+    return names
+
+
+def test_the_functions_about_many_engines_do_what_the_page_says(host: str) -> None:
+    names = functions_of("many-engines.md", host)
+    digest = f"shop/web@sha256:{'a' * 64}"
+
+    async def main(there: FakeEngine) -> None:
+        async with DockerClient(host) as here, DockerClient(there.host) as other:
+            assert await names["missing"](other, here) == {digest.partition("@")[2]}
+            seen: dict[str, int] = {}
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(names["follow_all"], {"here": here, "there": other}, seen)
+                await eventually(lambda: seen == {"here": 3, "there": 1})
+                there.images.add(image("db:1"))
+                await eventually(lambda: seen == {"here": 3, "there": 2})
+                tasks.cancel_scope.cancel()
+
+    with FakeEngine([image("shop/web:1", digests=[digest])]) as there:
+        anyio.run(main, there)
+
+
+def test_the_function_about_keeping_an_eye_on_an_engine_tells_of_outages(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        out = io.StringIO()
+        with redirect_stdout(out):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(names["watch"])
+                await eventually(lambda: out.getvalue() == "3 images\n")
+                engine.images.add(image("db:1"))
+                await eventually(lambda: out.getvalue() == "3 images\n4 images\n")
+                engine.stop()
+                await eventually(lambda: "no engine at" in caplog.text)
+                tasks.cancel_scope.cancel()
+
+    with FakeEngine(images()) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine.host)
+        names = functions_of("reliability.md", engine.host)
+        anyio.run(main)
 
 
 @pytest.mark.parametrize("name", HERE)
