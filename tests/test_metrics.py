@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import engines
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -377,6 +378,36 @@ async def test_a_thousand_scrapes_ask_the_engine_nothing(anyio_backend: str) -> 
             texts = {await anyio.to_thread.run_sync(generate_latest, registry) for _ in range(1000)}
             assert engine.requests == []
             assert len(texts) == 1
+
+
+@pytest.mark.anyio
+async def test_the_event_loop_goes_on_while_a_long_list_is_counted(anyio_backend: str) -> None:
+    turns = 0
+    seen: list[int] = []
+    images = [summary(number) for number in range(20_000)]
+
+    class Observed(Counted):
+        def __iter__(self) -> Any:
+            for number, one in enumerate(self.images):
+                if number % 256 == 0:
+                    seen.append(turns)
+                yield one
+
+    registry = CollectorRegistry()
+    registry.register(ImagesCollector({"a": Seen(Observed(images))}))
+    async with anyio.create_task_group() as tasks:
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        tasks.start_soon(turn)
+        await anyio.to_thread.run_sync(generate_latest, registry)
+        tasks.cancel_scope.cancel()
+    # In a pause the loop has turns. The interpreter alone would let it in seven times or so.
+    assert len(set(seen)) > len(seen) / 4
 
 
 def test_only_who_asks_for_metrics_loads_them() -> None:

@@ -36,6 +36,7 @@ class _Handler(WSGIRequestHandler):
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 16
 
     def __init__(self, family: int, at: Any, connections: int, seconds: float) -> None:
         self.address_family = family
