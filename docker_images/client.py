@@ -317,7 +317,7 @@ class DockerClient:
             TypeError: for an argument of the wrong type.
             ValueError: for an argument that cannot be right.
         """
-        from docker_images.watch import ImagesWatch  # who only lists need not load it
+        from docker_images.watch import ImagesWatch  # a list needs none of it
         from docker_images.watch.source import EngineSource
 
         query = build_query(
@@ -371,11 +371,11 @@ class DockerClient:
         stage.set("reading docker's configuration")
         if self._transport is not None:
             return self._set(self._resolve())
-        return self._set(await in_thread(_look_around, self._host, self._context))
+        return self._set(await in_thread(resolve_endpoint, None, self._host, self._context))
 
     def _resolve(self) -> Endpoint:
         if self._transport is None:
-            return _look_around(self._host, self._context)
+            return resolve_endpoint(None, self._host, self._context)
         return Endpoint(
             kind="tcp", host="http://docker", source="transport=", hostname="docker", port=80
         )
@@ -398,7 +398,3 @@ class DockerClient:
                     max_response_bytes=self._max_response_bytes,
                 )
             return self._engine
-
-
-def _look_around(host: str | None, context: str | None) -> Endpoint:
-    return resolve_endpoint(host=host, context=context)

@@ -1,4 +1,4 @@
-"""Many engines, asked the same question at once.
+"""Many engines, asked the same question at the same time.
 
 Refuses to know how an engine is asked: that is its client's.
 """
@@ -41,7 +41,7 @@ class Question(TypedDict, total=False):
 async def gather_images(
     clients: Mapping[K, DockerClient], **question: Unpack[Question]
 ) -> dict[K, list[ImageSummary] | DockerImagesError]:
-    """Ask several engines the same question, all at once.
+    """Ask several engines the same question, all at the same time.
 
         answers = await gather_images({"prod-1": client, "prod-2": other}, dangling=True)
 

@@ -1,6 +1,6 @@
 """What a question becomes: what the engine is asked, and what is answered from its list.
 
-Knows which question every engine answers alike, and takes upon itself those that they do not. All
+Knows which questions every engine answers alike, and answers the others from the list. All
 arguments are checked here, before anything is sent. Pure: no I/O, and no API version is compared;
 `Asked.options` names what only some engines can do.
 

@@ -2,7 +2,7 @@
 
 from contextvars import ContextVar
 
-__all__ = ["by_option", "keyword", "printable"]
+__all__ = ["by_option", "keyword", "printable", "said"]
 
 by_option: ContextVar[bool] = ContextVar("by_option", default=False)
 """Whether whoever reads a message wrote a command line: the command sets it."""
@@ -21,3 +21,9 @@ def printable(text: str, limit: int = 400) -> str:
     line = " ".join(text[: 4 * limit].split())
     clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def said(error: BaseException | None) -> str:
+    """What an error says, without the path that the message names already."""
+    text = str(getattr(error, "strerror", None) or error)
+    return text[:1].lower() + text[1:] if isinstance(error, OSError) else text

@@ -1,12 +1,20 @@
 """What an image's name means, and which patterns find it."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_images.images.references import Reference, check_pattern, path_match, reference_test
+from docker_images.images.references import Reference, expression, reference_test
 
 HEX = "0123456789abcdef" * 4
+
+
+def path_match(pattern: str, name: str) -> bool:
+    return re.fullmatch(expression(pattern), name) is not None
+
+
 DIGEST = f"sha256:{HEX}"
 
 
@@ -252,9 +260,7 @@ def test_a_pattern_matches_as_go_matches(pattern: str, name: str, matches: bool)
 )  # fmt: skip
 def test_a_pattern_that_go_calls_bad_is_refused_whatever_the_name(pattern: str) -> None:
     with pytest.raises(ValueError, match="bad pattern"):
-        check_pattern(pattern)
-    with pytest.raises(ValueError, match="bad pattern"):
-        path_match(pattern, "z")
+        expression(pattern)
     with pytest.raises(ValueError, match="bad pattern"):
         reference_test([pattern])
 
@@ -269,10 +275,10 @@ def test_an_escaped_text_matches_itself_only(text: str) -> None:
 @given(st.text("ab/*?[]^-\\"), st.text("ab/]^-"))
 def test_a_pattern_is_either_refused_or_answers(pattern: str, name: str) -> None:
     try:
-        check_pattern(pattern)
+        expression(pattern)
     except ValueError:
         return
-    assert isinstance(path_match(pattern, name), bool)
+    path_match(pattern, name)
 
 
 def test_a_pattern_of_many_stars_takes_no_exponential_time() -> None:

@@ -106,7 +106,7 @@ def _watch_of(
 async def _keep(
     name: str, client: DockerClient, watches: "dict[str, Watched]", options: argparse.Namespace
 ) -> None:
-    """Keep a watch of one engine for ever, and ask for no more than the engine can tell."""
+    """Keep a watch of one engine forever, and ask for no more than the engine can tell."""
     wishes = set(WISHES)
     backoff, down = Backoff(), False
     while True:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
 from docker_images.errors import EndpointError
+from docker_images.text import said
 
 __all__ = [
     "Config",
@@ -244,7 +245,4 @@ def _field(found: _Object, name: str, default: _T) -> tuple[_T, str | None]:
 
 
 def _reason(error: Exception) -> str:
-    """An error in words, without the path that the message names already."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return "nested too deeply" if isinstance(error, RecursionError) else said(error)

@@ -1,7 +1,7 @@
 """One engine, asked in an API version that both sides speak.
 
 Knows the conversation: which version to ask in, what an answer teaches about the engine, when to
-ask once more, and when an engine would ignore what is asked. What each version can do is known in
+ask again, and when an engine would ignore what is asked. What each version can do is known in
 `versions`; the network, in `transport`.
 """
 
@@ -111,7 +111,7 @@ class Engine:
         except EngineResponseError as error:
             if not responses.is_passing(error.status, error.message):
                 raise
-        _log.info("%s lost an image while it made the list; asking once more", self._at)
+        _log.info("%s lost an image while it made the list; asking again", self._at)
         return await self._list(query)
 
     async def _list(self, query: Query) -> Images:

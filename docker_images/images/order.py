@@ -35,9 +35,9 @@ class OrderedImages:
 
     A slice is looked at while it is at hand: looking at 1000 images later takes a tenth of a
     millisecond. As long as each image is older than the one before, as most of Docker's are, no
-    more has to be done. Else the slice is sorted. A step's worth of slices makes a run, joined to
-    the one before if it follows it in time. Of several runs, the same period of each makes a step
-    of the list.
+    more has to be done. Otherwise the slice is sorted. A step's worth of slices makes a run, joined
+    to the one before if it follows it in time. Of several runs, the same period of each makes a
+    step of the list.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-__all__ = ["Reference", "check_pattern", "is_pattern", "path_match", "reference_test"]
+__all__ = ["Reference", "expression", "is_pattern", "reference_test"]
 
 _HUB = "docker.io"
 _LOCAL = "localhost"
@@ -113,19 +113,6 @@ def is_pattern(text: str) -> bool:
     return re.search(_SPECIAL, text) is not None
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise `ValueError` where Go's `path.Match` says `ErrBadPattern`, whatever the name."""
-    _translate(pattern)
-
-
-def path_match(pattern: str, name: str) -> bool:
-    """Whether `name` as a whole matches `pattern`, as Go's `path.Match` has it.
-
-    `*` and `?` do not match a `/`; a class does, as in Go. A bad pattern is a `ValueError`.
-    """
-    return re.fullmatch(_translate(pattern), name) is not None
-
-
 def reference_test(
     patterns: Iterable[str], *, podman: bool = False
 ) -> Callable[[Iterable[str]], bool]:
@@ -141,7 +128,7 @@ def reference_test(
     wanted = dict.fromkeys(spelling for pattern in patterns for spelling in _spellings(pattern))
     matches: Callable[[str], object]
     if any(re.search(_SPECIAL, pattern) for pattern in wanted):
-        matches = re.compile("|".join(map(_translate, wanted))).fullmatch
+        matches = re.compile("|".join(map(expression, wanted))).fullmatch
     else:
         matches = wanted.__contains__
 
@@ -190,10 +177,12 @@ def _spellings(pattern: str) -> Iterable[str]:
         yield Reference.parse(pattern).canonical  # docker.io/alpine, index.docker.io/library/alpine
 
 
-def _translate(pattern: str) -> str:
+def expression(pattern: str) -> str:
     """A regular expression for a whole name, from a pattern of Go's `path.Match`.
 
-    As in Go, what follows a `*` is looked for from left to right and never reconsidered, but for
+    A bad pattern is a `ValueError`, as where Go says `ErrBadPattern`, whatever the name.
+
+    As in Go, what follows a `*` is looked for from left to right and never reconsidered, except for
     the last piece, which must end the name. The atomic groups say just that, so that no pattern
     takes exponential time.
     """
@@ -206,7 +195,7 @@ def _translate(pattern: str) -> str:
         elif char == "?":
             pieces[-1] += "[^/]"
         elif char == "[":
-            piece, rest = _translate_class(rest, pattern)
+            piece, rest = _class(rest, pattern)
             pieces[-1] += piece
         else:
             if char == "\\":
@@ -220,7 +209,7 @@ def _translate(pattern: str) -> str:
     return f"{first}{atomic}[^/]*?{last}"
 
 
-def _translate_class(rest: str, pattern: str) -> tuple[str, str]:
+def _class(rest: str, pattern: str) -> tuple[str, str]:
     """The expression for a character class whose `[` has been read, and what follows it."""
     negated = rest.startswith("^")
     rest = rest[negated:]

@@ -14,7 +14,7 @@ from docker_images.address import Endpoint
 from docker_images.errors import DockerImagesError
 from docker_images.transport.deadline import stage
 from docker_images.transport.failures import FOREIGN, translate
-from docker_images.transport.loops import PerLoop
+from docker_images.transport.per_loop import PerLoop
 from docker_images.transport.pool import MAX_RESPONSE_BYTES, Pool
 from docker_images.transport.threads import in_thread
 

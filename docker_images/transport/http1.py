@@ -16,7 +16,7 @@ from docker_images.transport.sockets import Stream
 __all__ = ["Connection", "HungUpError", "ProtocolError"]
 
 # Bytes that may come without a byte of body among them: heads, 1xx, chunk extensions, trailers.
-# llhttp waits for their end for ever; Go's client allows 1 MiB, httpcore 100 KiB, h11 16 KiB.
+# llhttp waits for their end forever; Go's client allows 1 MiB, httpcore 100 KiB, h11 16 KiB.
 MAX_HEAD = 64 * 1024
 
 # Bytes to read at once. Of 120 KiB each read costs page faults, which takes 1000 images 5 % longer.

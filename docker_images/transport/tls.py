@@ -14,6 +14,7 @@ import anyio
 
 from docker_images.address import TLS, Endpoint
 from docker_images.errors import EndpointError
+from docker_images.text import said
 from docker_images.transport.sockets import Stream
 
 __all__ = ["TLSStream", "open_tls", "ssl_context"]
@@ -92,7 +93,7 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
             fact, step = f"{key} holds no private key in PEM form", "put the client's key.pem there"
         _refuse(endpoint, fact, step, exc)
     except OSError as exc:
-        _refuse(endpoint, f"{cert}, {key}: {exc.strerror or exc}", "put the files in place", exc)
+        _refuse(endpoint, f"{cert}, {key}: {said(exc)}", "put the files in place", exc)
 
 
 def _check_readable(path: str, what: str, endpoint: Endpoint) -> None:
@@ -101,10 +102,7 @@ def _check_readable(path: str, what: str, endpoint: Endpoint) -> None:
         with Path(path).open("rb"):
             pass
     except (OSError, ValueError) as exc:
-        fact = getattr(exc, "strerror", None) or str(exc)
-        _refuse(
-            endpoint, f"{what} {path}: {fact[:1].lower()}{fact[1:]}", "put it there, readable", exc
-        )
+        _refuse(endpoint, f"{what} {path}: {said(exc)}", "put it there, readable", exc)
 
 
 def _holds_certificate(path: str) -> bool:

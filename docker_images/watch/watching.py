@@ -193,7 +193,7 @@ class ImagesWatch:
         if self._tasks is None:
             raise RuntimeError("enter the watch first: async with client.watch_images() as watch")
         if self._iterating:
-            raise RuntimeError("somebody else waits for an update of this watch already")
+            raise RuntimeError("another task waits for an update of this watch already")
         self._iterating = True
         try:
             while True:
@@ -309,7 +309,7 @@ class ImagesWatch:
                 short = short + 1 if lived < SHORT and self.events == records else 0
                 if short >= SHORT_AT_MOST:
                     short = 0
-                    await self._do_without("its stream of events ends at once")
+                    await self._do_without("its stream of events ends as soon as it begins")
                     continue
                 if anew:
                     continue
