@@ -7,16 +7,21 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import anyio
 import pytest
 from command import run
 from test_metrics import Series, of_images, series_in
 
+from docker_images import DockerClient
+from docker_images.cli.exporter import keep
 from docker_images.cli.serve import address, serving
+from docker_images.metrics import Watched
 from docker_images.testing import FakeEngine, faults, image
 
 SHOP = [
@@ -280,6 +285,27 @@ def test_where_a_proxy_refuses_to_tell_of_containers_their_use_is_unknown() -> N
     ):
         series = exporter.until(up(engine))
         assert counted(series, engine.host) == {("false", "unknown"): 2, ("true", "unknown"): 1}
+
+
+@pytest.mark.anyio
+async def test_a_list_that_was_replaced_is_let_go(anyio_backend: str, shop: FakeEngine) -> None:
+    """Also where nothing changed, so that no update came: 200 engines would hold two lists each."""
+    options = Namespace(resync_interval=0.2, poll_interval=30.0)
+    watches: dict[str, Watched] = {}
+    async with DockerClient(shop.host) as client, anyio.create_task_group() as tasks:
+
+        async def until(holds: Callable[[], bool]) -> None:
+            with anyio.fail_after(60):
+                while not holds():  # noqa: ASYNC110 - nobody tells
+                    await anyio.sleep(0.01)
+
+        tasks.start_soon(keep, "a", client, watches, options)
+        await until(lambda: "a" in watches and len(watches["a"].images) == 3)
+        shop.images.add(image("shop/new:1"))
+        await until(lambda: len(watches["a"].images) == 4)
+        kept = [watches["a"].images]
+        await until(lambda: sys.getrefcount(kept[0]) == 2)
+        tasks.cancel_scope.cancel()
 
 
 def test_what_names_no_engine_is_an_error_at_once() -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from docker_images.metrics import Watched
     from docker_images.watch import ImagesWatch
 
-__all__ = ["arguments", "run"]
+__all__ = ["arguments", "keep", "run"]
 
 LISTEN = "127.0.0.1:19587"
 
@@ -89,7 +89,7 @@ async def _export(options: argparse.Namespace, watches: "dict[str, Watched]", ur
         say(f"serving {url}/metrics for {len(clients)} engine{'s' * (len(clients) != 1)}")
         async with anyio.create_task_group() as tasks:
             for named, client in clients.items():
-                tasks.start_soon(_keep, names[named], client, watches, options)
+                tasks.start_soon(keep, names[named], client, watches, options)
 
 
 def _watch_of(
@@ -103,7 +103,7 @@ def _watch_of(
     )
 
 
-async def _keep(
+async def keep(
     name: str, client: DockerClient, watches: "dict[str, Watched]", options: argparse.Namespace
 ) -> None:
     """Keep a watch of one engine forever, and ask for no more than the engine can tell."""
@@ -122,6 +122,7 @@ async def _keep(
                     elif update.error is not None and _too_much(update.error) in wishes:
                         raise update.error
                     down = update.error is not None
+                    del update  # it has a list, which the next one may replace without an update
         except DockerImagesError as error:
             if (refused := _too_much(error)) in wishes:
                 wishes.remove(refused)
