@@ -8,6 +8,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -259,10 +260,12 @@ def test_a_call_that_stands_for_podman_pys_runs(theirs: str, here: str) -> None:
 def test_a_call_says_what_the_docker_command_prints(theirs: str, here: str, host: str) -> None:
     found = asyncio.run(ours(here, host))
     assert found
-    try:
-        done = subprocess.run(shlex.split(theirs), capture_output=True, text=True, check=True)
-    except FileNotFoundError:
+    if not shutil.which("docker"):
         pytest.skip("the docker command is not installed")
+    version = subprocess.run(["docker", "--version"], capture_output=True, text=True, check=True)
+    if int(re.findall(r"version (\d+)", version.stdout)[0]) >= 29:
+        pytest.skip("it hides images without a tag: docs/moving.md")
+    done = subprocess.run(shlex.split(theirs), capture_output=True, text=True, check=True)
     assert set(done.stdout.splitlines()) == set(found)
 
 
