@@ -241,19 +241,6 @@ def test_a_task_that_is_cancelled_ends_cancelled() -> None:
         asyncio.run(main())
 
 
-async def test_watches_that_are_left_leave_nothing(anyio_backend: str) -> None:
-    draw = random.Random(1)
-    with FakeEngine([image("web:1")]) as engine:
-        async with DockerClient(engine.host) as client:
-            for _ in range(60):
-                with anyio.move_on_after(draw.random() * 0.01):
-                    async with client.watch_images() as watch:
-                        await anext(watch)
-            assert len(await client.list_images()) == 1
-        assert client._engine is not None
-    # Warnings are errors: no socket and no generator is left behind.
-
-
 def test_who_only_lists_does_not_load_the_watch() -> None:
     program = (
         "import docker_images, sys; docker_images.DockerClient();"

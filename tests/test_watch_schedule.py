@@ -55,6 +55,20 @@ def test_a_list_waits_until_events_settle_but_no_longer_than_two_seconds(
     assert schedule.due() == pytest.approx(due)
 
 
+def test_events_without_a_pause_are_listed_every_two_seconds() -> None:
+    schedule, now, begun = opened(), 10.0, []
+    while now < 20:  # an event each 10 ms, and during a list as well
+        schedule.event(now, old=False)
+        now = round(now + 0.01, 6)
+        if schedule.due() <= now:
+            begun.append(now)
+            for more in (0.01, 0.02, 0.03):
+                schedule.event(now + more, old=False)
+            schedule.listed(now, now + 0.03, 1.0)
+            now = round(now + 0.03, 6)
+    assert begun == pytest.approx([12.0, 14.0, 16.0, 18.0, 20.0], abs=0.1)
+
+
 def test_after_the_last_event_one_more_list_finds_what_came_after_its_event() -> None:
     schedule = opened()
     schedule.event(10, old=False)

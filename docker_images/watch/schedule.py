@@ -152,6 +152,7 @@ class Schedule:
             self._wanted = inf
         if self._last < began:
             self._first = self._last = inf
+        self._first = max(self._first, began)
         if self._hint + TRAILING <= began:
             self._hint = -inf
         if self._retry < inf and self.state == "polling":
