@@ -101,8 +101,7 @@ def test_an_action_is_also_found_under_its_old_name() -> None:
     ("podman", "version", "actions"),
     [
         (False, ApiVersion(1, 41), {"commit", "destroy"}),
-        (False, ApiVersion(1, 45), {"commit", "destroy"}),
-        (False, ApiVersion(1, 46), set()),
+        (False, ApiVersion(1, 51), {"commit", "destroy"}),
         (False, ApiVersion(1, 55), set()),
         (True, ApiVersion(1, 41), {"commit"}),
         (True, ApiVersion(1, 44), {"commit"}),

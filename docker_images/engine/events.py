@@ -25,7 +25,7 @@ _CHANGE_NOTHING = frozenset({"save", "push", "mount", "unmount", "pull-error"})
 def container_actions(podman: bool, version: ApiVersion) -> frozenset[str]:
     """What an engine does to containers that is its only word of a change of images.
 
-    Below API 1.46 (`create`) Docker tells of an untagged build by the end of its last container,
+    Below API 1.55 (`create`) Docker tells of an untagged build by the end of its last container,
     and of an untagged commit by the container. Podman tells of every commit so.
     """
     if podman:

@@ -72,9 +72,10 @@ DESCRIPTORS = ApiVersion(1, 48)
 
 # moby docs/api/version-history.md@b985e23
 NO_VIRTUAL_SIZE = ApiVersion(1, 44)
-# From here on Docker emits `create` for a new image, tagged or not.
-# moby docs/api/version-history.md@b985e23
-CREATE_EVENTS = ApiVersion(1, 46)
+# From here on Docker is known to emit `create` for each new image, tagged or not: 29.7.2 does.
+# moby docs/api/version-history.md@b985e23 says 1.46, and 28.5.2 (1.51) emits none for builds of the
+# classic builder and for commits.
+CREATE_EVENTS = ApiVersion(1, 55)
 # moby daf25751d5, in 29.5; no version of the API began with it.
 CANONICAL_NAMES = ApiVersion(1, 55)
 
