@@ -13,8 +13,8 @@ import sys
 import textwrap
 import threading
 import tomllib
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import get_args
 
@@ -64,6 +64,26 @@ def test_the_first_program_prints_what_the_readme_shows(monkeypatch: pytest.Monk
     assert printed.getvalue().partition(" ")[2] == output.partition(" ")[2]
 
 
+@contextmanager
+def adding(engine: FakeEngine, labels: dict[str, str]) -> Iterator[None]:
+    """Images that come again and again, whenever a program begins to watch."""
+    over = threading.Event()
+
+    def add() -> None:
+        number = 0
+        while not over.wait(0.5):
+            number += 1
+            engine.images.add(image(f"db:{number}", labels=labels))
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("block", blocks("python")[1:])
 def test_every_other_block_of_the_readme_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asynchronous = f"async def run(client):\n{textwrap.indent(block, '    ')}"
@@ -77,10 +97,8 @@ def test_every_other_block_of_the_readme_runs(block: str, monkeypatch: pytest.Mo
     with FakeEngine([web()]) as engine:
         monkeypatch.setenv("DOCKER_HOST", engine.host)
         # For the block that watches.
-        timer = threading.Timer(0.5, engine.images.add, [image("db:1", labels={"stage": "prod"})])
-        timer.start()
-        asyncio.run(main(engine.host))
-        timer.join()
+        with adding(engine, {"stage": "prod"}):
+            asyncio.run(main(engine.host))
 
 
 def test_the_page_about_watching_shows_a_program_that_runs() -> None:
@@ -94,13 +112,10 @@ def test_the_page_about_watching_shows_a_program_that_runs() -> None:
             await names["run"](client)  # type: ignore[operator]
 
     with FakeEngine([web()]) as engine:
-        timer = threading.Timer(0.5, engine.images.remove, ["shop/web:latest"])
-        timer.start()
         printed = io.StringIO()
-        with redirect_stdout(printed):
+        with adding(engine, {"stage": "prod"}), redirect_stdout(printed):
             asyncio.run(main(engine.host))
-        timer.join()
-    assert printed.getvalue().startswith("1 images\n() (ImageSummary(")
+    assert re.match(r"\d+ images\n\(ImageSummary\(", printed.getvalue())
 
 
 def test_the_readme_is_a_screen_long_and_its_figures_are_those_of_the_page() -> None:

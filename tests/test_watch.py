@@ -332,6 +332,9 @@ class Script:
         self.streams.append(ScriptStream())
         return self.streams[-1]
 
+    async def rest(self) -> None:
+        pass
+
     def engine_time(self, age: float) -> float | None:
         return self.clock.time - age - 1
 

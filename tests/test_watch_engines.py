@@ -30,7 +30,7 @@ from docker_images.errors import DockerImagesError
 
 pytestmark = pytest.mark.slow
 
-RESTS = int(os.environ.get("DOCKER_IMAGES_RESTS", "4"))
+RESTS = int(os.environ.get("DOCKER_IMAGES_RESTS", "3"))
 PATIENCE = 60.0
 """Seconds after which a change that was told to nobody counts as missed; a busy machine is slow."""
 LIST = "/v1.40/images/json"
@@ -404,7 +404,7 @@ def in_threads(count: int, targets: list[tuple[str, str]], host: str) -> float:
     return time.monotonic() - begun
 
 
-@pytest.mark.parametrize("name", ["docker 28.5 containerd", "podman 5.8"])
+@pytest.mark.parametrize("name", ["docker 28.5 containerd"])
 def test_lists_that_race_with_the_removal_of_60_images_are_no_error_of_the_watch(name: str) -> None:
     refused = asked = 0
     with followed(name) as (host, follower):
@@ -465,20 +465,20 @@ def test_a_watch_that_nobody_asks_does_not_slow_its_engine(name: str) -> None:
             await anyio.to_thread.run_sync(over.wait)
             return watch.events
 
-    ratios, events = [], 0
     with ExitStack() as stack:
         host = Daemon(name, stack).host
         engines.load(host, [{"tags": [f"ev/{one}:1"], "layer": one} for one in "ab"])
         portal = stack.enter_context(start_blocking_portal())
-        for _ in range(3):
-            without = tags(200)
-            entered, over = threading.Event(), threading.Event()
-            watching = portal.start_task_soon(idle, DockerClient(host), entered, over)
-            assert entered.wait(60)
-            tags(1300 if ratios else 3000)  # unread, more than a stream holds
-            ratios.append(tags(200) / without)
-            over.set()
-            events = max(events, watching.result(60))
-    print(f"\n{name}: a tag beside an idle watch takes {ratios} of one without; {events} events")
+        entered, over = threading.Event(), threading.Event()
+        before = tags(200)
+        watching = portal.start_task_soon(idle, DockerClient(host), entered, over)
+        assert entered.wait(60)
+        tags(3000)  # unread, more than a stream holds
+        beside = tags(200)
+        over.set()
+        events = watching.result(60)
+        after = tags(200)
+    milliseconds = [round(1000 * one, 1) for one in (before, beside, after)]
+    print(f"\n{name}: a tag before, beside and after an idle watch: {milliseconds} ms; {events=}")
     assert events >= 3000
-    assert sorted(ratios)[1] < 1.5, "unread, each waits 100 ms"
+    assert beside < 2 * max(before, after), "unread, each waits 100 ms"

@@ -102,6 +102,9 @@ class Counted:
         with self._counted():
             return await self._source.open(since)
 
+    async def rest(self) -> None:
+        await self._source.rest()
+
     def engine_time(self, age: float) -> float | None:
         return self._source.engine_time(age)
 
@@ -208,7 +211,7 @@ async def rest_often(name: str, count: int) -> Counter[str]:
             known.remove(one)
         known.extend((*update.added, *(after for _, after in update.changed)))
 
-    async with engine, DockerClient(engine.host) as client:
+    async with engine, DockerClient(engine.host) as client, DockerClient(engine.host) as other:
         life = Life(engine, draw)
         watch = client.watch_images(resync_interval=RESYNC)
         source = Counted(watch._source, clock, draw.choice([0, 0.03, 0.5]))
@@ -269,7 +272,9 @@ async def rest_often(name: str, count: int) -> Counter[str]:
                             life.change()
                     await passes(draw.choice([0, draw.random(), draw.random() * 8]))
                 await passes(RESYNC + 40 if life.loses or life.silent else 40)
-                there = await client.list_images()
+                assert client._engine is not None
+                assert not client._engine.transport.pool._idle, "it keeps the stream alone"
+                there = await other.list_images()
                 assert watch.images == there, (name, number, life.tally)
                 assert sorted(known, key=repr) == sorted(there, key=repr), (name, number)
                 assert watch.error is None

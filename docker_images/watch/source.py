@@ -96,6 +96,11 @@ class EngineSource:
         assert isinstance(stream, EngineStream)
         return stream
 
+    async def rest(self) -> None:
+        """Close the idle connections: over ssh, each is a process and a login."""
+        if self._engine is not None:
+            await self._engine.transport.pool.aclose()
+
     def engine_time(self, age: float) -> float | None:
         """What the engine's clock said `age` seconds ago, or a bit less; None if nobody knows."""
         return None if self._engine is None else self._engine.time_at(monotonic() - age)

@@ -35,6 +35,7 @@ _log = logging.getLogger("docker_images")
 
 # What waiting does not help.
 HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
+QUIET = 10.0  # seconds without a list, for which connections are not kept
 SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
 SHORT_AT_MOST = 3  # in a row, those among them that could not be opened
 
@@ -67,6 +68,10 @@ class Source(Protocol):
 
     async def open(self, since: float | None) -> Stream:
         """Open the stream, with the events since that time of the engine's clock."""
+        ...
+
+    async def rest(self) -> None:
+        """Close what is open for lists: there will be none for a while."""
         ...
 
     def engine_time(self, age: float) -> float | None:
@@ -215,7 +220,9 @@ class ImagesWatch:
             error, self._outage = self._outage, None
             return self._failed(error)
         due = self._schedule.due()
-        if due > self._clock.now():
+        if (pause := due - self._clock.now()) > 0:
+            if pause > QUIET:
+                await self._source.rest()
             await self._clock.wait(self._wake, due)
             return None
         began = self._clock.now()
