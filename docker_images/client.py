@@ -12,7 +12,13 @@ import httpx
 
 from docker_images import arguments
 from docker_images.address import Endpoint
-from docker_images.endpoint.hosts import check_arguments, check_host, resolve_endpoint
+from docker_images.endpoint.hosts import (
+    Host,
+    check_arguments,
+    check_host,
+    host_text,
+    resolve_endpoint,
+)
 from docker_images.engine.engine import Engine
 from docker_images.engine.questions import answer
 from docker_images.engine.responses import EngineInfo
@@ -55,8 +61,9 @@ class DockerClient:
 
     Args:
         host: the engine's address, as in `docker --host`: `"unix:///run/podman/podman.sock"`,
-            `"tcp://engine.example:2376"`, `"ssh://me@engine.example"`. Without it, and without
-            `context`, it is the engine that the docker command would talk to.
+            `"tcp://engine.example:2376"`, `"ssh://me@engine.example"`; a path object is the path
+            of a socket. Without it, and without `context`, it is the engine that the docker command
+            would talk to.
         context: the docker context that names the engine, as in `docker --context`.
         api_version: an API version such as `"1.47"`, asked for as it is and never negotiated, as
             with `DOCKER_API_VERSION`.
@@ -77,7 +84,7 @@ class DockerClient:
 
     def __init__(
         self,
-        host: str | None = None,
+        host: Host | None = None,
         *,
         context: str | None = None,
         api_version: str | ApiVersion | None = None,
@@ -86,6 +93,7 @@ class DockerClient:
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        host = host_text(host)
         check_arguments(host, context)
         if host is not None:
             check_host(host)

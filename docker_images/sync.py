@@ -8,6 +8,7 @@ from types import EllipsisType
 from anyio.from_thread import start_blocking_portal
 
 from docker_images.client import DockerClient
+from docker_images.endpoint.hosts import Host
 from docker_images.images.models import ImageSummary
 from docker_images.query import FiltersArgument, LabelArgument, ReferenceArgument, UntilArgument
 
@@ -15,7 +16,7 @@ __all__ = ["list_images"]
 
 
 def list_images(
-    host: str | None = None,
+    host: Host | None = None,
     *,
     context: str | None = None,
     all: bool = False,

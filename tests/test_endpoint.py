@@ -175,9 +175,9 @@ def test_arguments_that_contradict_are_refused(arguments: dict[str, str], fact: 
             function({}, **arguments)
 
 
-@pytest.mark.parametrize("arguments", [(b"unix:///x", None), (None, 5), (Path("/x"), None)])
+@pytest.mark.parametrize("arguments", [(b"unix:///x", None), (None, 5), (None, Path("/x"))])
 def test_arguments_that_are_no_strings_are_type_errors(arguments: tuple[Any, Any]) -> None:
-    with pytest.raises(TypeError, match="takes a str, not"):
+    with pytest.raises(TypeError, match=r"takes a str( or a path)?, not"):
         check_arguments(*arguments)
 
 
@@ -352,9 +352,33 @@ def test_a_path_without_a_scheme_is_taken_for_a_socket_with_a_hint(text: str) ->
     assert f"write 'unix://{text}'" in found.warnings[0]
 
 
-def test_a_path_object_is_refused_with_the_string_to_write() -> None:
-    with pytest.raises(TypeError, match=r"write 'unix:///run/x\.sock'"):
-        resolve_endpoint(NOWHERE, host=Path("/run/x.sock"))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [("/run/x.sock", "unix:///run/x.sock"), ("x.sock", "unix://./x.sock"), ("~/x", "unix://./~/x")],
+)
+def test_a_path_object_is_the_path_of_a_socket(path: str, host: str) -> None:
+    found = resolve_endpoint(NOWHERE, host=Path(path))
+
+    assert (found.kind, found.host) == ("unix", host)
+    assert f"write {host!r}" in found.warnings[0]
+    assert DockerClient(Path(path)).endpoint.host == host
+    assert [row.value for row in considered(NOWHERE, host=Path(path)) if row.won]
+
+
+def test_the_hint_at_a_socket_at_home_can_be_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (hint,) = resolve_endpoint(NOWHERE, host="~/.docker/run/docker.sock").warnings
+    assert "write 'unix:///home/me/.docker/run/docker.sock'" in hint
+
+
+@pytest.mark.parametrize("text", ["tcp://h:1?token=s3cret", "tcp://h:1/#s3cret", "h?s3cret"])
+def test_what_follows_an_address_and_is_not_sent_is_warned_of(text: str) -> None:
+    (warning,) = resolve_endpoint(NOWHERE, host=text).warnings
+
+    assert "HttpHeaders" in warning
+    assert "s3cret" not in warning
 
 
 def test_a_socket_without_its_slashes_is_read_as_docker_reads_it_and_warned_of() -> None:
@@ -566,7 +590,9 @@ def test_a_path_of_certificates_alone_asks_for_nothing(certificates: Path) -> No
 def test_tls_without_a_ca_is_refused_though_not_for_a_socket(tmp_path: Path, variable: str) -> None:
     env = {**NOWHERE, "DOCKER_CERT_PATH": str(tmp_path), variable: "1"}
 
-    with pytest.raises(EndpointError, match=rf"{variable} asks for TLS, but .*/ca\.pem; set"):
+    with pytest.raises(
+        EndpointError, match=rf"{variable} asks for TLS, but .*/ca\.pem; .*https://host"
+    ):
         resolve_endpoint(env, host="tcp://h")
     assert resolve_endpoint(env, host="unix:///x").tls is None
     assert resolve_endpoint(env, host="ssh://h").tls is None

@@ -18,7 +18,7 @@ import anyio
 import httptools.parser.errors
 import httpx
 import pytest
-from hostile import LIST, Peer, answer, answering, images, serving
+from hostile import LIST, Peer, Script, answer, answering, images, serving
 
 from docker_images import (
     ApiVersionError,
@@ -371,3 +371,101 @@ def test_an_error_and_all_its_data_survive_pickling(error: DockerImagesError) ->
     assert vars(again) == vars(error)
     assert again.errno == error.errno
     assert again.reason in get_args(Reason)
+
+
+# ── What every error tells ──────────────────────────────────────────────────────────────────────
+
+
+def silent(peer: Peer) -> None:
+    peer.request()
+    peer.wait()
+
+
+def hanging_up(peer: Peer) -> None:
+    peer.request()
+
+
+REFUSED = b'{"message":"no such filter"}'
+
+TOLD = [
+    pytest.param(
+        *(answering(answer(REFUSED, "400 Bad Request")), {"filters": {"x": "y"}}),
+        *(EngineResponseError, "status", "answered 400: no such filter", "check what is asked"),
+        id="a question that is refused",
+    ),
+    pytest.param(
+        *(answering(answer(b"", "404 Not Found")), {}, EngineResponseError, "status"),
+        *("answered 404 without a word", "is the address of a Docker API"),
+        id="a page that is not there",
+    ),
+    pytest.param(
+        *(answering(answer(b"<h1>Forbidden", "403 Forbidden")), {}, EngineResponseError, "status"),
+        *("answered 403: Forbidden", "must allow GET /images/json"),
+        id="a proxy that forbids",
+    ),
+    pytest.param(
+        *(answering(answer(b"", "503 Down")), {}, EngineResponseError, "status"),
+        *("answered 503", "try again later"),
+        id="an engine that is down",
+    ),
+    pytest.param(
+        *(answering(answer(b"{}")), {}, ResponseFormatError, "format"),
+        *("Expected `array`, got `object`", "is this the address of a Docker API?"),
+        id="no list",
+    ),
+    pytest.param(
+        *(answering(b"SSH-2.0-OpenSSH_9.2\r\n", close=True), {}, ResponseFormatError),
+        *("protocol", "it begins b'SSH-2.0-OpenSSH_9.2", "is this the address of a Docker API?"),
+        id="no HTTP",
+    ),
+    pytest.param(
+        *(answering(answer(b"[]", headers={"Api-Version": "1.12"})), {}, ApiVersionError),
+        *("version", "share no API version: here 1.24 to", "upgrade the older of the two"),
+        id="an engine that is too old",
+    ),
+    pytest.param(
+        *(answering(answer(b"[]", headers={"Api-Version": "1.41"})), {"manifests": True}),
+        *(UnsupportedByEngineError, "unsupported", "manifests=True needs API 1.47"),
+        "leave it out, or ask another engine",
+        id="an option that it would ignore",
+    ),
+    pytest.param(
+        *(silent, {"timeout": 0.1}, EngineTimeoutError, "timeout"),
+        *("took longer than 0.1 s; the call was", "timeout= gives it more time"),
+        id="silence",
+    ),
+    pytest.param(
+        *(hanging_up, {}, EngineConnectionError, "closed"),
+        *("closed the connection before its answer was complete", "Try again, or look at its log"),
+        id="a hang-up",
+    ),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize(("script", "question", "kind", "reason", "fact", "step"), TOLD)
+async def test_an_error_names_address_source_fact_and_next_step_for_people_and_for_programs(
+    script: Script,
+    question: dict[str, Any],
+    kind: type[DockerImagesError],
+    reason: str,
+    fact: str,
+    step: str,
+    tcp: bool,
+) -> None:
+    with serving(script, tcp=tcp) as server:
+        async with DockerClient(server.host) as client:
+            with pytest.raises(kind) as caught:
+                await client.list_images(**question)
+            endpoint = client.endpoint
+    error, text = caught.value, str(caught.value)
+    assert type(error) is kind
+    assert f"{server.host} (host=)" in text
+    assert text.index(fact) < text.index(step)
+    assert (error.endpoint, error.reason) == (endpoint, reason)
+    if isinstance(error, EngineTimeoutError):
+        assert error.seconds == 0.1
+        assert f"the call was {error.stage}." in text
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (kind, text, vars(error))

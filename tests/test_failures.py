@@ -325,12 +325,26 @@ async def test_a_symlink_that_leads_nowhere_is_called_what_it_is(folder: Path) -
         assert caught.value.reason == "no-socket"
 
 
-def test_a_relative_path_offers_the_absolute_one() -> None:
-    relative = Endpoint("unix", "unix://nowhere/d.sock", "host=", path="nowhere/d.sock")
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("nowhere/d.sock", "/nowhere/d.sock"),
+        ("./d.sock", f"{Path.cwd()}/d.sock"),
+        ("~/d.sock", "/home/me/d.sock"),
+        ("./~/d.sock", "/home/me/d.sock"),
+        ("$HOME/d.sock", "/home/me/d.sock"),
+    ],
+    ids=["a slash is missing", "here", "at home", "at home, as a path object", "a variable"],
+)
+def test_a_relative_path_offers_the_absolute_one(
+    path: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    relative = Endpoint("unix", f"unix://{path}", "host=", path=path)
 
     message = str(translate(FileNotFoundError(errno.ENOENT, "x"), relative))
 
-    assert "the path is relative; did you mean unix:///nowhere/d.sock?" in message
+    assert f"the path is relative; did you mean unix://{meant}?" in message
 
 
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # RFC 8446, 6: fatal, protocol_version

@@ -7,8 +7,10 @@ Inputs that once found a defect stay as examples.
 
 import json
 import os
+import random
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import pairwise
@@ -159,7 +161,10 @@ class Script:
         return self.parts.pop(0)
 
     def is_stale(self) -> bool:
-        return False
+        return bool(self.parts)
+
+    def abort(self) -> None:
+        pass
 
     async def aclose(self) -> None:
         pass
@@ -287,10 +292,17 @@ CLIENT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 CLIENT.check_hostname, CLIENT.verify_mode = False, ssl.CERT_NONE
 
 
-async def is_kept(parts: list[bytes], sizes: list[int], way: str) -> tuple[bytes, bool]:
-    """The body of an answer, and whether its connection may be asked again."""
+async def is_kept(
+    parts: list[bytes], sizes: list[int], way: str, *, ends: bool = False
+) -> tuple[bytes, bool]:
+    """The body of an answer, and whether its connection may be asked again.
+
+    Where it `ends`, the engine closes the connection after that.
+    """
     stream: Stream
-    if way == "TLS":
+    if way == "memory":
+        stream = Script(parts)
+    elif way == "TLS":
         stream = TLSStream(OverTLS(parts, sizes), CLIENT, "engine.test")
     else:  # as ssh is read
         ours, theirs = socket.socketpair()
@@ -298,6 +310,8 @@ async def is_kept(parts: list[bytes], sizes: list[int], way: str) -> tuple[bytes
         stream = SocketStream(ours)
         with theirs:
             theirs.sendall(b"".join(parts))
+            if ends:
+                theirs.shutdown(socket.SHUT_WR)
             return await read_and_look(stream)
     return await read_and_look(stream)
 
@@ -327,6 +341,91 @@ def test_a_connection_is_kept_only_if_nothing_came_that_nobody_asked_for(
     raw, body = message
     parts = [part for part in (*pieces(raw, cuts), unasked) if part]
     assert anyio.run(is_kept, parts, sizes, way) == (body, not unasked)
+
+
+# ── Many answers, by plain chance, with one right list in each ──────────────────────────────────
+
+ANSWERS = 25 * (EXAMPLES or 40)
+"""These take a tenth of the time of hypothesis's examples, so there are more of them."""
+
+RIGHT = b'[{"Id":"a"},{"Id":"b"}]'
+EVIL = (b"[]", b'[{"Id":"evil"}]', b'[{"Id":"evil"},', b"", b" ", b"\r\n")
+
+
+def framed(chance: random.Random, status: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """An answer: what stands before its body, and the rest."""
+    head = b"HTTP/1.1 %b\r\nApi-Version: 1.55\r\n" % status
+    framing = chance.randrange(4)
+    if framing == 0:
+        chunks = b"".join(
+            b"%x%b\r\n%b\r\n" % (len(part), chance.choice((b"", b";x=y")), part)
+            for part in pieces(body, (chance.randrange(100) for _ in range(chance.randrange(4))))
+            if part
+        )
+        end = chance.choice((b"0\r\n\r\n", b"0\r\nApi-Version: 1.20\r\n\r\n"))
+        return head + b"Transfer-Encoding: chunked\r\n\r\n", chunks + end
+    if framing == 1:
+        return head + b"\r\n", body  # to the end of the connection
+    return head + b"Content-Length: %d\r\n\r\n" % len(body), body
+
+
+def told(chance: random.Random) -> tuple[bytes, bool, bool, bool]:
+    """What an engine says; whether that must be right, tells its end, and says more than that."""
+    before = b""
+    is_right = True
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
+        status = b"%d Hm" % chance.randrange(100, 200)
+        if chance.random() < 0.5:
+            before += b"HTTP/1.1 %b\r\nX: y\r\n\r\n" % status
+            is_right &= status[:3] != b"101"
+        else:
+            before += b"".join(framed(chance, status, chance.choice(EVIL)))
+            is_right = False
+    head, body = framed(chance, b"200 OK", RIGHT)
+    has_end = b"Content-Length" in head or b"Transfer-Encoding" in head
+    unasked = (b"", b"", SECOND, SECOND[: chance.randrange(1, 20)])
+    more = chance.choice(unasked) if has_end else b""
+    head = before + head
+    for _ in range(chance.choice((0, 0, 1, 3))):  # never in the list itself: it must stay right
+        at, drop = chance.randrange(len(head)), chance.randrange(4)
+        head = head[:at] + chance.randbytes(chance.randrange(4)) + head[at + drop :]
+        is_right = False
+    return head + body + more, is_right, has_end, bool(more)
+
+
+async def keep_asking(chance: random.Random, way: str, count: int) -> Counter[str]:
+    tally: Counter[str] = Counter()
+    for _ in range(count):
+        raw, is_right, has_end, is_more = told(chance)
+        cuts = [chance.randrange(len(raw)) for _ in range(chance.choice((0, 1, 3)))]
+        sizes = [chance.randrange(1, 400) for _ in range(20)]
+        try:
+            ends = not (is_right and has_end)
+            body, kept = await is_kept(pieces(raw, cuts), sizes, way, ends=ends)
+        except (ProtocolError, HungUpError, anyio.EndOfStream):
+            assert not is_right, raw
+            tally["refused"] += 1
+            continue
+        found = whole(body)
+        if isinstance(found, str):
+            assert not is_right, raw
+            tally["no list"] += 1
+        else:
+            assert [image.id for image in found] == ["a", "b"], raw
+            assert kept <= (not is_more) or not is_right, raw
+            tally["right"] += 1
+    return tally
+
+
+@pytest.mark.parametrize(("way", "share"), [("memory", 0.7), ("ssh", 0.2), ("TLS", 0.1)])
+def test_whatever_stands_around_a_right_list_it_is_that_list_or_an_error(
+    way: str, share: float
+) -> None:
+    chance = random.Random() if EXAMPLES else random.Random(way)
+    tally = anyio.run(keep_asking, chance, way, int(ANSWERS * share))
+    print(way, dict(tally))
+    assert tally["right"]
+    assert tally["refused"]
 
 
 class Bytes(httpx.AsyncBaseTransport):

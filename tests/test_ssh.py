@@ -520,6 +520,43 @@ class TestTurns:
                 pass
 
 
+FALLS_SILENT = f"""\
+test -e $HERE/silent && later=yes
+echo $$ >> $HERE/started
+{LOGIN}
+while read -r line; do
+    test "$line" != "$end" && continue
+    while [ ! -e $HERE/go ]; do sleep 0.01; done
+    [ -e $HERE/silent ] && [ -z "$later" ] && exec sleep 600
+    printf 'HTTP/1.1 200 OK\\r\\nApi-Version: 1.55\\r\\nContent-Length: 2\\r\\n\\r\\n[]'
+done
+"""
+
+
+@pytest.mark.anyio
+async def test_logins_that_die_in_silence_cost_one_call(
+    fake_ssh: FakeSSH, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell, script = fake_ssh(FALLS_SILENT)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(f"#!{shell}\n. {shlex.quote(script)}\n")
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    started = tmp_path / "started"
+    started.touch()
+    async with DockerClient("ssh://host", api_version="1.55") as client:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(client.list_images)
+            await until(lambda: len(pids(started)) == 4)
+            (tmp_path / "go").touch()
+        (tmp_path / "silent").touch()
+        with pytest.raises(EngineTimeoutError):
+            await client.list_images(timeout=0.2)
+        assert await client.list_images() == []
+        assert len(pids(started)) == 5
+
+
 FORKED = """
 import os, sys
 import anyio

@@ -1,5 +1,6 @@
 """The fake engine as users of `docker_images.testing` meet it."""
 
+import gc
 import os
 import shutil
 import socket
@@ -107,6 +108,30 @@ def test_it_can_run_again_but_not_twice_at_once() -> None:
     engine = FakeEngine()
     with engine, pytest.raises(RuntimeError, match="running already"):
         engine.__enter__()
+    with engine:
+        assert engines.call(engine.host, "GET", "/_ping").status == 200
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_could_not_start_can_be_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = FakeEngine()
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "tempdir", "/nowhere")
+        with pytest.raises(FileNotFoundError):
+            engine.__enter__()
+        with pytest.raises(FileNotFoundError):
+            await engine.__aenter__()
+    badly = FakeEngine(mode=2**40)  # fails when the socket is there already
+    for _ in range(2):
+        with pytest.raises(OverflowError):
+            badly.__enter__()
+        with pytest.raises(OverflowError):
+            await badly.__aenter__()
+        gc.collect()  # a socket that was left open would warn
+    async with engine:
+        engine.restart()
     with engine:
         assert engines.call(engine.host, "GET", "/_ping").status == 200
 

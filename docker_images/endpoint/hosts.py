@@ -33,10 +33,12 @@ __all__ = [
     "SSH_HOST",
     "SSH_USER",
     "Considered",
+    "Host",
     "check_arguments",
     "check_host",
     "considered",
     "context_endpoint",
+    "host_text",
     "npipe_refusal",
     "resolve_endpoint",
 ]
@@ -53,8 +55,12 @@ class Considered(NamedTuple):
     won: bool
 
 
+Host = str | os.PathLike[str]
+"""What names an engine: a host string, or the path of its socket."""
+
+
 def resolve_endpoint(
-    env: Mapping[str, str] | None = None, host: str | None = None, context: str | None = None
+    env: Mapping[str, str] | None = None, host: Host | None = None, context: str | None = None
 ) -> Endpoint:
     """Find the engine that the docker command would talk to.
 
@@ -66,7 +72,7 @@ def resolve_endpoint(
 
     Args:
         env: the environment; None for `os.environ`.
-        host: an address, as in `docker --host`.
+        host: an address, as in `docker --host`; a path object is the path of a socket.
         context: the name of a context, as in `docker --context`.
 
     Raises:
@@ -74,18 +80,19 @@ def resolve_endpoint(
         EndpointError: where this names no engine that could be reached; never is another one taken
             instead.
     """
-    return _resolve(os.environ if env is None else env, host, context, sys.platform)
+    env = os.environ if env is None else env
+    return _resolve(env, host_text(host), context, sys.platform)
 
 
 def considered(
-    env: Mapping[str, str] | None = None, host: str | None = None, context: str | None = None
+    env: Mapping[str, str] | None = None, host: Host | None = None, context: str | None = None
 ) -> tuple[Considered, ...]:
     """Report every place that may name the engine, in order, and the one that won.
 
     Raises `EndpointError` for arguments that `resolve_endpoint` refuses; what the winner says is
     not looked at.
     """
-    env = os.environ if env is None else env
+    env, host = os.environ if env is None else env, host_text(host)
     check_arguments(host, context)
     config = read_config(config_folder(env, sys.platform))
     rows = tuple(_order(env, host, context, config, sys.platform))
@@ -96,6 +103,14 @@ def considered(
     )
 
 
+def host_text(host: Host | None) -> str | None:
+    """A host as a string; a path object becomes one that is read as a path."""
+    if not isinstance(host, os.PathLike):
+        return host
+    path = os.fspath(host)
+    return path if os.path.isabs(path) else os.path.join(os.curdir, path)  # noqa: PTH117, PTH118
+
+
 def check_arguments(host: str | None, context: str | None) -> None:
     """Refuse what no environment can make sense of.
 
@@ -103,9 +118,8 @@ def check_arguments(host: str | None, context: str | None) -> None:
     """
     for name, value in (("host", host), ("context", context)):
         if value is not None and not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            is_path = name == "host" and isinstance(value, os.PathLike)
-            hint = f"; for a socket write {f'unix://{os.fspath(value)}'!r}" if is_path else ""
-            raise TypeError(f"{keyword(name)} takes a str, not {type(value).__name__}{hint}")
+            kinds = "a str or a path" if name == "host" else "a str"
+            raise TypeError(f"{keyword(name)} takes {kinds}, not {type(value).__name__}")
         if value == "":
             raise EndpointError(
                 f"{keyword(name)} is empty; leave it out for the engine of the docker command"
@@ -225,7 +239,8 @@ def _host_endpoint(
     if marked or not (".sock" in text or text.startswith("unix:")):
         return found
     hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "
-    socket_ = _shown(f"unix://{text.removeprefix('unix:')}")
+    path = os.path.expanduser(text.removeprefix("unix:"))  # noqa: PTH111
+    socket_ = _shown(f"unix://{path}")
     hint += f"if a socket is meant, write {socket_!r}"
     return msgspec.structs.replace(found, warnings=(*found.warnings, hint))
 
@@ -457,6 +472,7 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, given: _Given) -> E
     base_path = quote(decoded.rstrip(b"/"))
     port = parts.port or port
     shown = f"[{hostname}]" if ":" in hostname else hostname
+    unsent = ((_NO_USER, parts.userinfo), (_NO_QUERY, parts.more))
     return Endpoint(
         "tcp",
         f"{scheme}://{shown}:{port}{base_path}",
@@ -465,13 +481,17 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, given: _Given) -> E
         port=port,
         base_path=base_path,
         tls=tls,
-        warnings=(_NO_USER.format(given.source),) if parts.userinfo else (),
+        warnings=tuple(warning.format(given.source) for warning, odd in unsent if odd),
     )
 
 
 _NO_USER = (
     "{}: user and password of the address are not sent, as by docker; if the engine asks for them,"
     ' set HttpHeaders in config.json, such as {{"Authorization": "Basic …"}}'
+)
+_NO_QUERY = (
+    "{}: what follows the ? or # of the address is not sent, as by docker; if it is a token, set"
+    ' HttpHeaders in config.json, such as {{"Authorization": "Bearer …"}}'
 )
 
 

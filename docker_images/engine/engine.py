@@ -134,7 +134,8 @@ class Engine:
             compressed = "content-encoding" in response.headers
             reason = "it is compressed, and nobody asked for that" if compressed else str(error)
             raise ResponseFormatError(
-                f"{self._at} answered with a list that cannot be read: {printable(reason)}",
+                f"{self._at} answered with a list that cannot be read: {printable(reason)}; "
+                "is this the address of a Docker API?",
                 endpoint=self.endpoint,
             ) from error
         finally:
@@ -159,7 +160,8 @@ class Engine:
             return msgspec.json.decode(said, type=type)
         except (ValueError, RecursionError) as error:
             raise ResponseFormatError(
-                f"{self._at} answered {path} with what cannot be read: {printable(str(error))}",
+                f"{self._at} answered {path} with what cannot be read: {printable(str(error))}; "
+                "is this the address of a Docker API?",
                 endpoint=self.endpoint,
             ) from error
 

@@ -135,6 +135,6 @@ def _next_step(status: int, message: str) -> str:
         return "; the engine behind this address is down: try again later"
     if status >= 500:
         return "; if the question is right, the engine's log says more"
-    if not 400 <= status < 500:
-        return "; is this the address of a Docker API?"
-    return ""
+    if 400 <= status < 500:
+        return "; check what is asked for, and whether this is the address of a Docker API"
+    return "; is this the address of a Docker API?"

@@ -133,9 +133,9 @@ class FakeEngine:
     def __enter__(self) -> Self:
         self._unused()
         with ExitStack() as stack:
-            self._portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
-            stack.enter_context(self._portal.wrap_async_context_manager(self._serve()))
-            self._thread = stack.pop_all()
+            portal = stack.enter_context(anyio.from_thread.start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self._serve()))
+            self._portal, self._thread = portal, stack.pop_all()
         return self
 
     def __exit__(
@@ -152,8 +152,9 @@ class FakeEngine:
 
     async def __aenter__(self) -> Self:
         self._unused()
-        self._serving = self._serve()
-        await self._serving.__aenter__()
+        serving = self._serve()
+        await serving.__aenter__()
+        self._serving = serving
         return self
 
     async def __aexit__(
@@ -202,28 +203,39 @@ class FakeEngine:
             # Other users may reach the socket and be refused there, not at the folder.
             os.chmod(folder, 0o711)  # noqa: PTH101, S103
             self._host = "tcp://127.0.0.1:0" if self._tcp else f"unix://{folder}/docker.sock"
-            async with anyio.create_task_group() as self._tasks:
-                try:
-                    self._start()
-                    yield
-                finally:
-                    self._stop()
-                    self._tasks.cancel_scope.cancel()
-            self._tasks, self._host = None, ""
+            try:
+                listener = self._listen()  # outside of the task group, which would wrap an error
+                async with anyio.create_task_group() as self._tasks:
+                    try:
+                        self._start(listener)
+                        yield
+                    finally:
+                        self._stop()
+                        self._tasks.cancel_scope.cancel()
+            finally:
+                self._tasks, self._host = None, ""
 
-    def _start(self) -> None:
-        if self._listener is not None or self._tasks is None:
-            return
+    def _listen(self) -> socket.socket:
         if self._tcp:
             port = int(self._host.rpartition(":")[2])
             listener = socket.create_server(("127.0.0.1", port), backlog=128)
             self._host = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         else:
             listener = socket.socket(socket.AF_UNIX)
-            listener.bind(self._host.removeprefix("unix://"))
-            self.chmod(self._mode)
-            listener.listen(128)
+            try:
+                listener.bind(self._host.removeprefix("unix://"))
+                self.chmod(self._mode)
+                listener.listen(128)
+            except BaseException:
+                listener.close()
+                raise
         listener.setblocking(False)
+        return listener
+
+    def _start(self, listener: socket.socket | None = None) -> None:
+        if self._listener is not None or self._tasks is None:
+            return
+        listener = listener or self._listen()
         self._forgotten = len(self.images.events)
         scope = anyio.CancelScope()
         self._listener = listener, scope

@@ -72,7 +72,7 @@ def timed_out(limit: TimeLimitError, endpoint: Endpoint | None) -> EngineTimeout
         doubt = f"Does {by_hand(endpoint)!r} answer?"
     elif stage.get() == "looking up the name":
         doubt = "Does the name server answer?"
-    elif stage.get() == "connecting":
+    elif stage.get() == "connecting" and endpoint.kind == "tcp":
         doubt = "Is the host up, and does a firewall let this port through?"
     return EngineTimeoutError(
         f"{endpoint or 'this'} took longer than {limit.seconds:g} s; the call was {stage.get()}. "
@@ -227,7 +227,7 @@ def _socket_meaning(error: OSError, endpoint: Endpoint) -> _Meaning | None:
     match error.errno:
         case errno.ENOENT if not path.is_absolute():
             fact = "there is no such socket, and the path is relative"
-            step = f"did you mean unix:///{endpoint.path}?"
+            step = f"did you mean unix://{_whole(endpoint.path)}?"
         case errno.ENOENT | errno.ELOOP if path.is_symlink():
             fate = "leads back to itself" if error.errno == errno.ELOOP else "is not there"
             fact = f"it is a symlink to {printable(str(path.readlink()))}, which {fate}"
@@ -246,6 +246,14 @@ def _socket_meaning(error: OSError, endpoint: Endpoint) -> _Meaning | None:
         case _:
             return None
     return "no-socket", f"no engine at {endpoint}: {fact}; {step}"
+
+
+def _whole(path: str) -> str:
+    """The path that is probably meant by a relative one. Nothing in addresses is expanded."""
+    found = os.path.expandvars(os.path.expanduser(path.removeprefix("./")))  # noqa: PTH111
+    if os.path.isabs(found):  # noqa: PTH117
+        return found
+    return os.path.abspath(path) if path.startswith(".") else f"/{path}"  # noqa: PTH100
 
 
 def _refused(endpoint: Endpoint) -> _Meaning:

@@ -37,7 +37,8 @@ class Pool:
         self._endpoint = endpoint
         self._max_response_bytes = max_response_bytes
         self._idle: list[Connection] = []
-        self._dies_in_silence = endpoint.kind == "tcp"
+        self._grows_old = endpoint.kind == "tcp"  # ssh asks by itself whether its peer is there
+        self._dies_in_silence = endpoint.kind in ("tcp", "ssh")
 
     async def take_turn(self, seconds: float | None) -> None:
         """Wait for a turn, at most so long."""
@@ -83,7 +84,7 @@ class Pool:
 
     def _take(self) -> Connection | None:
         """The idle connection that was used last, if it is of any use."""
-        if self._dies_in_silence:
+        if self._grows_old:
             self._drop_old()
         while self._idle:
             connection = self._idle.pop()
@@ -107,7 +108,7 @@ class Pool:
         """Keep the connection if its answer was read to the end, otherwise close it."""
         if keep and connection.is_reusable:
             self._idle.append(connection)
-            if self._dies_in_silence:
+            if self._grows_old:
                 connection.used = monotonic()
                 self._drop_old()
             if len(self._idle) <= MAX_IDLE:
