@@ -84,7 +84,9 @@ def labels(argument: str, value: object) -> list[Label]:
     """What `"key"`, `"key=value"`, `{"key": "value"}`, or several such name."""
     takes = "a str, a mapping of str to str or None, or an iterable of these"
     one = isinstance(value, str | Mapping)
-    items: Iterable[object] = [value] if one else _each(argument, takes, value)
+    items: Iterable[object] = (
+        [cast("str | Mapping[object, object]", value)] if one else _each(argument, takes, value)
+    )
     pairs: list[Label] = []
     for item in items:
         if isinstance(item, str):

@@ -25,6 +25,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from docker_images import arguments
 from docker_images.cleanup import freed_at_least, freed_at_most
 from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
@@ -183,12 +184,8 @@ class ImagesCollector(Collector):
     """
 
     def __init__(self, watches: Mapping[str, Watched], *, repositories: int = 0) -> None:
-        if isinstance(repositories, bool) or not isinstance(repositories, int):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"repositories must be an int, not {repositories!r}")
-        if repositories < 0:
-            raise ValueError(f"repositories must be 0 or more, not {repositories}")
         self._watches = watches
-        self._repositories = repositories
+        self._repositories = arguments.number("repositories", repositories, least=0)
         self._counted: dict[str, tuple[datetime, _Totals]] = {}  # by the time of the list
 
     def describe(self) -> Iterator[Metric]:

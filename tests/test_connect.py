@@ -313,7 +313,7 @@ async def test_an_address_that_is_dead_does_not_keep_the_next_one_from_being_tri
     with serving(answering(LIST), tcp=True) as server, ExitStack() as holes:
         port = int(server.host.rpartition(":")[2])
         for address in addresses[:-1]:
-            if ":" not in address:  # nobody listens on ::1
+            if ":" not in address:  # nothing listens on ::1
                 holes.enter_context(black_hole(address, port))
         names(monkeypatch, *addresses)
         async with DockerClient(f"tcp://engine.test:{port}") as client:
@@ -329,7 +329,7 @@ async def test_where_no_address_answers_the_error_is_that_of_an_address(
         port = closed.getsockname()[1]
     names(monkeypatch, "127.0.0.2", "127.0.0.1")
     async with DockerClient(f"tcp://engine.test:{port}") as client:
-        with pytest.raises(EngineConnectionError, match="nobody listens") as info:
+        with pytest.raises(EngineConnectionError, match="nothing listens") as info:
             await client.list_images()
     assert (info.value.reason, info.value.errno) == ("refused", errno.ECONNREFUSED)
 

@@ -62,7 +62,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
         ),
         pytest.param(
             *(UNIX, ConnectionRefusedError(errno.ECONNREFUSED, "x"), EngineConnectionError),
-            *("nobody listens", "start the engine"),
+            *("nothing listens", "start the engine"),
             "refused",
             id="a socket left over",
         ),
@@ -104,9 +104,9 @@ def caused(error: Exception, cause: BaseException) -> Exception:
         ),
         pytest.param(
             *(TCP, ConnectionRefusedError(errno.ECONNREFUSED, "x"), EngineConnectionError),
-            *("nobody listens", "does the engine listen on tcp"),
+            *("nothing listens", "does the engine listen on tcp"),
             "refused",
-            id="a port that nobody listens on",
+            id="a port that nothing listens on",
         ),
         pytest.param(
             *(TCP, OSError(errno.EHOSTUNREACH, "No route to host"), EngineConnectionError),
@@ -297,7 +297,7 @@ async def test_what_is_no_socket_is_called_what_it_is(folder: Path) -> None:
         "file/below": "a part of the path is not a folder",
         "file": "is a file, not a socket",
         "folder": "is a folder, not a socket",
-        "left-over": "nobody listens on",
+        "left-over": "nothing listens on",
     }
 
     for name, fact in told.items():

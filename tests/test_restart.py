@@ -100,7 +100,7 @@ async def test_a_real_engine_may_be_replaced_by_another(
 
 async def test_without_an_engine_every_call_says_so_and_the_next_one_is_found(path: Path) -> None:
     async with DockerClient(f"unix://{path}") as client:
-        for missing in ("there is no such socket", "nobody listens"):
+        for missing in ("there is no such socket", "nothing listens"):
             for _ in range(3):
                 with pytest.raises(EngineConnectionError, match=missing):
                     await client.list_images()

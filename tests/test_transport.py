@@ -202,7 +202,9 @@ def gzipped(data: bytes) -> bytes:
             "500: that",
             id="without a message",
         ),
-        pytest.param(answer(b"", "500 Oops"), EngineResponseError, "without a word", id="no body"),
+        pytest.param(
+            answer(b"", "500 Oops"), EngineResponseError, "without a message", id="no body"
+        ),
         pytest.param(
             answer(b'{"message":' + b"[" * 99_999, "500 Oops"),
             EngineResponseError,

@@ -317,7 +317,7 @@ class Engine:
         if podman:
             raise self._unsupported(options[0], "no such option")
         if theirs is None:
-            raise self._unsupported(options[0], "no word of its API version")
+            raise self._unsupported(options[0], "an API version that it does not tell")
         version = versions.spoken(asked, theirs)
         if option := versions.first_missing(options, version):
             raise self._unsupported(option, f"API {version}")

@@ -107,7 +107,7 @@ def error_message(body: bytes) -> str:
 
 def refusal(status: int, message: str, endpoint: Endpoint) -> EngineResponseError:
     """The error for an answer that is not 200."""
-    said = f"{endpoint} answered {status}" + (f": {message}" if message else " without a word")
+    said = f"{endpoint} answered {status}" + (f": {message}" if message else " without a message")
     text = said + _next_step(status, message)
     return EngineResponseError(text, endpoint=endpoint, status=status, message=message)
 

@@ -197,7 +197,7 @@ _FILES = (
 _NUMBERS: dict[int | None, _Meaning] = {
     errno.ECONNREFUSED: (
         "refused",
-        "nobody listens on {engine}; does the engine listen on tcp, and on this port?",
+        "nothing listens on {engine}; does the engine listen on tcp, and on this port?",
     ),
     errno.EHOSTUNREACH: ("network", _FAR),
     errno.ENETUNREACH: ("network", _FAR),
@@ -266,7 +266,7 @@ def _refused(endpoint: Endpoint) -> _Meaning:
     if not stat.S_ISSOCK(mode):
         return "no-socket", f"{endpoint} is a file, not a socket; name the engine's socket"
     return "refused", (
-        f"nobody listens on {endpoint}: the socket is left over; start the engine "
+        f"nothing listens on {endpoint}: the socket is left over; start the engine "
         f"(for example: systemctl start docker){_others(endpoint)}"
     )
 

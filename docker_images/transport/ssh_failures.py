@@ -31,7 +31,7 @@ _SSH_SAYS = (
     ("Could not resolve hostname", "check the name, or give it a HostName in ~/.ssh/config"),
     (
         r"kex_exchange_identification|banner exchange.*(reset|closed)",
-        "sshd or a firewall turned us away; too many logins at the same time? (MaxStartups there)",
+        "sshd or a firewall refused the login; too many at the same time? (MaxStartups there)",
     ),
     (
         "Connection refused|timed out|[Nn]o route|unreachable",

@@ -124,12 +124,12 @@ async def _ask_socks(stream: Stream, proxy: SplitResult, endpoint: Endpoint) -> 
     if reply[:1] != b"\x05":
         raise ProxyError(f"no SOCKS5, but {reply!r}")
     if reply[1:] != method:
-        raise ProxyError("that it lets nobody in this way", wants_password=True)
+        raise ProxyError("it does not take this way to log in", wants_password=True)
     if with_password:
         user, password = _credentials(proxy)
         login = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
         if (await exchange(login, 2))[1:] != b"\x00":
-            raise ProxyError("that user or password are wrong", wants_password=True)
+            raise ProxyError("user or password is wrong", wants_password=True)
     port = (endpoint.port or 0).to_bytes(2, "big")
     reply = await exchange(b"\x05\x01\x00" + _socks_address(endpoint.hostname) + port, 5)
     if code := reply[1]:
