@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import ssl
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hostile import answer, answering, serving
 from sshd import start_sshd
 from test_proxied import over_tls, passing_to, url_of
 
-from docker_images import DockerClient, EngineConnectionError
+from docker_images import DockerClient, DockerImagesError, EngineConnectionError
 from docker_images.testing import FakeEngine, image
 
 pytestmark = pytest.mark.anyio
@@ -77,6 +78,34 @@ async def test_a_default_socket_that_is_missing(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(EngineConnectionError, match="no engine at"):
         await listed()
+
+
+async def test_a_watch_and_a_ping() -> None:
+    with FakeEngine([image("web:1")]) as engine, blockbuster_ctx():
+        async with DockerClient(engine.host) as client:
+            await client.ping()
+            async with client.watch_images() as watch:
+                assert len(watch.images) == 1
+
+
+@pytest.mark.parametrize("what", ["refused", "a loop", "a file", "no ssh", "no context"])
+async def test_an_error_that_looks_around(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = {
+        "refused": {"host": f"tcp://127.0.0.1:{port}"},
+        "a loop": {"host": f"unix://{tmp_path}/loop"},
+        "a file": {"host": f"unix://{tmp_path}/file"},
+        "no ssh": {"host": "ssh://host"},
+        "no context": {"context": "nowhere"},
+    }
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DockerImagesError):
+        await listed(**arguments[what])
 
 
 @pytest.fixture

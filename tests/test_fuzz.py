@@ -318,13 +318,14 @@ async def is_kept(
 
 async def read_and_look(stream: Stream) -> tuple[bytes, bool]:
     connection = Connection(stream, 2**20)
-    await connection.ask(b"?")
-    body = b""
-    while data := await connection.read():
-        body += data
-    kept = connection.is_reusable and not stream.is_stale()
-    await stream.aclose()
-    return body, kept
+    try:
+        await connection.ask(b"?")
+        body = b""
+        while data := await connection.read():
+            body += data
+        return body, connection.is_reusable and not stream.is_stale()
+    finally:
+        await stream.aclose()
 
 
 @fuzzed
