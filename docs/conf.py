@@ -61,8 +61,9 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88
 
-# What signatures name and the reference does not describe: what is not public has its whole path.
-nitpick_ignore_regex = [("py:.*", r"docker_images\.\w+\.[\w.]+|.*\.Metric")]
+# What is not public has its whole path in signatures, and is no link. Of other projects are links
+# what the inventories below name.
+nitpick_ignore_regex = [("py:.*", r"docker_images\.\w+\.[\w.]+|(?!docker_images\.)\w+\..+")]
 
 
 # Other projects' names, as plain text: `inventories/*.txt`. Written by hand, for a build needs no
