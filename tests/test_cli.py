@@ -554,6 +554,18 @@ def test_an_engine_that_refuses_is_quoted_harmlessly(capsys: pytest.CaptureFixtu
     assert f"{host} (--host) answered 500: disk �[31m on fire �; " in line
 
 
+def test_what_an_engine_says_is_not_taken_for_an_argument_of_ours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refusal = {"/images/json": (500, {"message": "label= is odd, and host='x' as well"})}
+    with holding([], answers=refusal) as host:
+        assert main(["--host", host]) == 1
+
+    assert f"{host} (--host) answered 500: label= is odd, and host='x' as well; " in (
+        capsys.readouterr().err
+    )
+
+
 def test_an_option_that_the_engine_would_ignore_is_named_as_it_was_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
