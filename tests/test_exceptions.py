@@ -395,7 +395,7 @@ TOLD = [
     ),
     pytest.param(
         *(answering(answer(b"", "404 Not Found")), {}, EngineResponseError, "status"),
-        *("answered 404 without a word", "is the address of a Docker API"),
+        *("answered 404 without a message", "is the address of a Docker API"),
         id="a page that is not there",
     ),
     pytest.param(

@@ -111,13 +111,15 @@ def test_a_function_that_ends_after_its_event_loop_disturbs_nobody() -> None:
             with anyio.move_on_after(0.01):
                 await in_thread(may_end.wait)
 
-        before = threads()
+        before = set(threading.enumerate())
         anyio.run(main, backend=backend)
+        ours = [one for one in threading.enumerate() if one.name.startswith("docker_images")]
+        started = [thread for thread in ours if thread not in before]
+        assert started
         may_end.set()
-        for thread in threading.enumerate():
-            if thread.name.startswith("docker_images"):
-                thread.join(60)
-        assert threads() <= before
+        for thread in started:
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 async def test_where_no_thread_can_be_started_it_is_done_in_place_or_refused(
