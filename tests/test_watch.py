@@ -76,9 +76,13 @@ async def test_the_question_is_that_of_a_list(anyio_backend: str) -> None:
             assert [one.repo_tags for one in update.added] == [("web:2",)]
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429, 500, 501, 502, 503, 504])
 async def test_where_events_are_refused_it_polls_and_says_so(
-    anyio_backend: str, status: int
+    anyio_backend: str, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with FakeEngine([image("web:1")]) as engine:
         engine.faults.append(faults.error(status, path="/events"))
@@ -91,9 +95,14 @@ async def test_where_events_are_refused_it_polls_and_says_so(
             assert watch.source == "polling"
             engine.images.add(image("db:2"))
             assert len((await next_of(watch)).added) == 1
+        (told,) = warnings(caplog)
+        assert told.startswith(f"no events: {engine.host} (host=) answered {status}")
+        assert told.endswith("; listing every 0.05 s instead")
 
 
-async def test_where_only_the_stream_breaks_it_polls(anyio_backend: str) -> None:
+async def test_where_only_the_stream_breaks_it_polls(
+    anyio_backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with FakeEngine([image("web:1")]) as engine:
         engine.faults.append(faults.reset(path="/events"))
         async with (
@@ -106,6 +115,7 @@ async def test_where_only_the_stream_breaks_it_polls(anyio_backend: str) -> None
             engine.images.add(image("db:1"))
             assert len((await next_of(watch)).added) == 1
             engine.faults.clear()
+    assert len([told for told in warnings(caplog) if told.startswith("no events")]) == 1
 
 
 async def test_where_the_head_of_the_stream_is_kept_it_polls(anyio_backend: str) -> None:
@@ -402,19 +412,20 @@ async def test_an_hour_without_a_change_takes_a_list_every_resync(anyio_backend:
 
 
 async def test_an_outage_of_an_hour_costs_few_attempts_and_its_end_is_found_soon(
-    anyio_backend: str,
+    anyio_backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with scripted() as (script, watch):
         await run(watch, lambda: script.clock.time > 1010)
         script.fail()
         before = script.asked
-        (update,) = await run(watch, lambda: script.clock.time > 4610)
-        assert update.error is script.down
+        (outage,) = await run(watch, lambda: script.clock.time > 4610)
+        assert outage.error is script.down
         assert script.asked - before + script.attempts <= 170
         script.down, back = None, script.clock.time
         (update,) = await run(watch, lambda: watch.error is None)
         assert update.error is None
         assert script.clock.time - back <= 31
+    assert warnings(caplog) == [str(outage.error)]
 
 
 async def test_a_burst_of_500_events_takes_few_lists(anyio_backend: str) -> None:
@@ -450,20 +461,21 @@ async def test_at_most_a_tenth_of_the_time_is_spent_on_lists(
 
 
 async def test_what_a_proxy_says_of_an_engine_that_is_down_is_an_outage_as_any_other(
-    anyio_backend: str,
+    anyio_backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with scripted() as (script, watch):
         await run(watch, lambda: script.clock.time > 1010)
         script.down = EngineResponseError("no engine", status=503)
         script.streams[-1].end()
         before = script.asked
-        (update,) = await run(watch, lambda: script.clock.time > 4610)
-        assert update.error is script.down
+        (outage,) = await run(watch, lambda: script.clock.time > 4610)
+        assert outage.error is script.down
         assert script.asked - before + script.attempts <= 170
         script.down, back = None, script.clock.time
         (update,) = await run(watch, lambda: watch.error is None and watch.source == "events")
         assert update.error is None
         assert script.clock.time - back <= 31
+    assert warnings(caplog) == [str(outage.error)]
 
 
 @pytest.mark.parametrize(("refusals", "news"), [(1, 0), (5, 0), (8, 1)])

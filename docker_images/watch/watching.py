@@ -144,6 +144,7 @@ class ImagesWatch:
         self._closed = False
         self._listed_at = 0.0  # by the engine's clock, when the last list began
         self._outage: DockerImagesError | None = None  # that the consumer is to be told of
+        self._without = ""  # why there are no events, until that is logged
         self._iterating = False
 
     async def __aenter__(self) -> Self:
@@ -265,6 +266,9 @@ class ImagesWatch:
         self._schedule.listed(began, now, self._clock.random(), free=free)
         if self._schedule.reopen_at <= now:
             self._anew.set()
+        elif self._without:  # while lists come: an engine that is down has no events either
+            _log.warning("no events: %s; listing every %g s instead", self._without, self._poll)
+            self._without = ""
 
     def _failed(self, error: DockerImagesError) -> ImagesUpdate | None:
         """The beginning of an outage is news; that it goes on is not."""
@@ -307,7 +311,7 @@ class ImagesWatch:
                 opened, records = self._clock.now(), self.events
                 backoff = Backoff()
                 self._schedule.opened(opened, self._clock.random())
-                self.source = "events"
+                self.source, self._without = "events", ""
                 self._wake.set()
                 anew = await self._read(stream)
                 self._schedule.lost()
@@ -326,7 +330,7 @@ class ImagesWatch:
     async def _do_without(self, why: str) -> None:
         """Let lists be made every `poll_interval`, until it is time to try the events again."""
         if self.source == "events":
-            _log.warning("no events: %s; listing every %g s instead", why, self._poll)
+            self._without = why
         self.source = "polling"
         self._schedule.refused(self._clock.now(), self._clock.random())
         self._wake.set()
