@@ -85,7 +85,9 @@ def test_an_example_is_what_the_command_prints(line: str, printed: str) -> None:
     # The newest image was made an hour ago, or an hour and a second.
     clock = r"(?<=newest=)\d+|(?<=oldest=)\d+"
     clock += r"""|(?<=_seconds\{engine="demo"\} )\S+|(?<=_seconds_sum\{engine="demo"\} )\S+"""
-    assert re.sub(clock, "N", printed_by(line)) == re.sub(clock, "N", printed)
+    said = re.sub(clock, "N", printed_by(line))
+    said = re.sub(r"e\+0(?=\d\d$)", "e+", said, flags=re.MULTILINE)  # prometheus_client up to 0.24
+    assert said == re.sub(clock, "N", printed)
 
 
 def test_doctor_prints_what_the_page_shows(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
