@@ -280,8 +280,9 @@ async def rest_often(name: str, count: int) -> Counter[str]:
                     await passes(draw.choice([0, draw.random(), draw.random() * 8]))
                 await passes(RESYNC + 40 if life.loses or life.silent else 40)
                 assert client._engine is not None
-                # Not while it polls, or is about to list since the stream was opened just now.
-                if watch.source == "events" and watch._schedule.due() > clock.time + 10:
+                if clock.time - watch._schedule._began < 3 or watch.error is not None:
+                    await passes(5)  # the stream was opened anew just now, or could not be
+                if watch.source == "events":
                     assert not client._engine.transport.pool._idle, "it keeps the stream alone"
                 there = await other.list_images()
                 assert watch.images == there, (name, number, life.tally)
