@@ -210,6 +210,11 @@ async def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(
         pytest.param(
             HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "gzip", id="gzip, chunked"
         ),
+        pytest.param(
+            b"HTTP/1.0 200 OK\r\n" + CHUNKED + b"\r\n0\r\n\r\n",
+            "HTTP/1.0",
+            id="chunks in HTTP/1.0",
+        ),
         pytest.param(HEAD + CHUNKED + b"\r\nzz\r\n", "begins", id="a chunk size that is none"),
         pytest.param(HEAD + CHUNKED + b"\r\n-1\r\n", "begins", id="a negative chunk size"),
         pytest.param(HEAD + CHUNKED + b"\r\n" + b"f" * 17 + b"\r\n", "begins", id="2**64 chunk"),

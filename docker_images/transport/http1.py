@@ -179,6 +179,8 @@ class Connection:
             self._fault = f"it answers in HTTP/{version}"
         elif len(lengths) + len(codings) > 1:
             self._fault = "it declares its length twice"
+        elif codings and version == "1.0":
+            self._fault = "it uses a transfer encoding in HTTP/1.0"  # RFC 9112, section 6.1
         elif codings and codings[0].lower() != b"chunked":
             self._fault = f"it uses the transfer encoding {codings[0][:40]!r}"
         elif lengths and (not lengths[0].isdigit() or len(lengths[0]) > 18):
