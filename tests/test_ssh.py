@@ -31,6 +31,7 @@ from docker_images.errors import (
 )
 from docker_images.transport.exceptions import RemoteTextError, SSHEndedError
 from docker_images.transport.failures import translate
+from docker_images.transport.http1 import ProtocolError
 from docker_images.transport.ssh import SSHStream, _logins_of, by_hand, open_ssh, ssh_argv
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: docker\r\n\r\n"
@@ -301,6 +302,8 @@ LOGIN = (
     "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nOK'"
 )
 """What answers the question that every login ends with."""
+WHEN_TOLD = "while [ ! -e $HERE/go ]; do sleep 0.01; done"
+UNASKED = r"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
 
 
 @pytest.mark.anyio
@@ -383,10 +386,28 @@ class TestStream:
                 await ping(stream)
         assert not exists(stream.process.pid)
 
-    async def test_bytes_that_nobody_asked_for_make_it_stale(self, fake_ssh: FakeSSH) -> None:
-        unasked = "sleep 0.1; printf 'HTTP/1.1 200 OK'"
-        async with aclosing(await open_ssh(at(), fake_ssh(f"{LOGIN}; {unasked}; cat"))) as stream:
+    async def test_bytes_that_nobody_asked_for_make_it_stale(
+        self, fake_ssh: FakeSSH, tmp_path: Path
+    ) -> None:
+        unasked = "printf 'HTTP/1.1 200 OK'"
+        async with aclosing(
+            await open_ssh(at(), fake_ssh(f"{LOGIN}; {WHEN_TOLD}; {unasked}; cat"))
+        ) as stream:
+            (tmp_path / "go").touch()
             await until(stream.is_stale)
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            pytest.param(f"{LOGIN[:-1]}{UNASKED}'", id="a second answer"),
+            pytest.param(LOGIN.replace("200 OK", r"200 OK\r\nConnection: close"), id="the last"),
+        ],
+    )
+    async def test_who_says_more_than_the_answer_to_a_login_is_not_asked(
+        self, fake_ssh: FakeSSH, script: str
+    ) -> None:
+        with pytest.raises(ProtocolError, match="says more than the answer"):
+            await open_ssh(at(), fake_ssh(f"{script}; exec cat"))
 
     @pytest.mark.parametrize("answer", ["", r"HTTP/1.1 200 OK\r\n"])
     async def test_text_before_the_answer_is_the_remote_shell(

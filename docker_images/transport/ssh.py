@@ -29,7 +29,7 @@ from docker_images.errors import EndpointError
 from docker_images.text import printable
 from docker_images.transport.deadline import stage, time_limit
 from docker_images.transport.exceptions import RemoteTextError, SSHEndedError
-from docker_images.transport.http1 import Connection
+from docker_images.transport.http1 import Connection, ProtocolError
 from docker_images.transport.sockets import SocketStream
 from docker_images.transport.threads import thread_event
 
@@ -157,6 +157,8 @@ class SSHStream(SocketStream):
         await connection.ask(_PING)
         while await connection.read():
             pass
+        if not connection.is_reusable:  # what else came would be the answer to the next question
+            raise ProtocolError("it says more than the answer to GET /_ping, or wants to hang up")
 
     async def send(self, item: bytes) -> None:
         try:
