@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
-from threading import Lock
 from types import EllipsisType, TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
@@ -82,6 +81,8 @@ class DockerClient:
             `EndpointError`, which is one.
     """
 
+    _engine: Engine | None = None  # found at first use
+
     def __init__(
         self,
         host: Host | None = None,
@@ -113,8 +114,6 @@ class DockerClient:
             "max_response_bytes", max_response_bytes, least=1
         )
         self._transport = transport
-        self._engine: Engine | None = None  # found at first use
-        self._finding = Lock()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -390,19 +389,22 @@ class DockerClient:
 
     def _set(self, endpoint: Endpoint) -> Engine:
         """The engine that is asked from now on: the first one, where threads find one together."""
-        with self._finding:
-            if self._engine is None:
-                transport = (
-                    EngineTransport(endpoint, max_response_bytes=self._max_response_bytes)
-                    if self._transport is None
-                    else CallersTransport(endpoint, self._transport)
-                )
-                for warning in endpoint.warnings:
-                    _log.warning("%s", warning)
-                self._engine = Engine(
-                    transport,
-                    self._pin or pin_in(os.environ),
-                    connect_timeout=self._connect_timeout,
-                    max_response_bytes=self._max_response_bytes,
-                )
+        if self._engine is not None:
             return self._engine
+        transport = (
+            EngineTransport(endpoint, max_response_bytes=self._max_response_bytes)
+            if self._transport is None
+            else CallersTransport(endpoint, self._transport)
+        )
+        found = Engine(
+            transport,
+            self._pin or pin_in(os.environ),
+            connect_timeout=self._connect_timeout,
+            max_response_bytes=self._max_response_bytes,
+        )
+        # One step, and no lock: a process that is forked meanwhile could never take it.
+        engine: Engine = self.__dict__.setdefault("_engine", found)
+        if engine is found:
+            for warning in endpoint.warnings:
+                _log.warning("%s", warning)
+        return engine

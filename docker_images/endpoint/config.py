@@ -26,6 +26,7 @@ __all__ = [
     "home_folder",
     "read_config",
     "read_context",
+    "read_file",
     "stored_context_names",
 ]
 
@@ -100,7 +101,7 @@ def read_config(folder: Path) -> Config:
     """
     path = _path(folder, "config.json")
     try:
-        text = _content(path).decode("utf-8", "replace").lstrip(" \t\r\n")
+        text = read_file(path).decode("utf-8", "replace").lstrip(" \t\r\n")
         # Go's Decoder stops after the first value: text behind it is not looked at.
         found = _decoder.raw_decode(text)[0] if text else None
     except FileNotFoundError:
@@ -157,7 +158,7 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
         )
 
     try:
-        found = _decoder.decode(_content(path).decode("utf-8", "replace"))
+        found = _decoder.decode(read_file(path).decode("utf-8", "replace"))
     except FileNotFoundError:
         known = ", ".join(("default", *stored_context_names(folder)))
         raise EndpointError(
@@ -196,7 +197,7 @@ def _names(meta: Path) -> Iterator[str]:
         return
     for key in keys:
         try:
-            found = _decoder.decode(_content(meta / key / "meta.json").decode())
+            found = _decoder.decode(read_file(meta / key / "meta.json").decode())
             name = _field(found, "Name", "")[0] if isinstance(found, _Object) else ""
             if name and hashlib.sha256(name.encode()).hexdigest() == key:
                 yield name
@@ -204,12 +205,12 @@ def _names(meta: Path) -> Iterator[str]:
             continue
 
 
-def _content(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The bytes of a regular file of at most 16 MiB; raises `OSError` for any other."""
     with open(path, "rb", opener=_open) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        content = file.read(_MAX_SIZE + 1)
+        content = file.read(_MAX_SIZE + 1) or b""  # None where a file of the kernel would block
     if len(content) > _MAX_SIZE:
         raise OSError(errno.EFBIG, "larger than 16 MiB")
     return content

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from threading import Lock
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -25,7 +24,6 @@ class PerLoop(Generic[T]):
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._values: WeakKeyDictionary[Any, tuple[int, T]] = WeakKeyDictionary()
-        self._changing = Lock()
 
     def get(self) -> T:
         """The value of the running loop."""
@@ -35,12 +33,13 @@ class PerLoop(Generic[T]):
         found = self._values.get(loop)
         if found is not None and found[0] == process:
             return found[1]
+        # Without a lock: a process that is forked while another thread has it could never take it.
+        for ref in self._values.keyrefs():
+            other = ref()
+            if other is not None and _has_ended(other):
+                self._values.pop(other, None)
         made = self._make()
-        with self._changing:
-            for other in [*self._values]:
-                if _has_ended(other):
-                    del self._values[other]
-            self._values[loop] = process, made
+        self._values[loop] = process, made
         return made
 
 

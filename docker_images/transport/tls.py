@@ -13,6 +13,7 @@ from typing import NoReturn, TypeVar, TypeVarTuple
 import anyio
 
 from docker_images.address import TLS, Endpoint
+from docker_images.endpoint.config import read_file
 from docker_images.errors import EndpointError
 from docker_images.text import said
 from docker_images.transport.sockets import Stream
@@ -97,10 +98,9 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
 
 
 def _check_readable(path: str, what: str, endpoint: Endpoint) -> None:
-    """`ssl` does not say which file it could not read."""
+    """`ssl` does not say which file it could not read, and reads a device without end."""
     try:
-        with Path(path).open("rb"):
-            pass
+        read_file(Path(path))
     except (OSError, ValueError) as exc:
         _refuse(endpoint, f"{what} {path}: {said(exc)}", "put it there, readable", exc)
 
