@@ -4,11 +4,13 @@ Knows sockets and threads, and of HTTP only where a request ends. A script is a 
 called with each connection, in a thread of that connection, and does what a bad engine may do.
 """
 
+import fcntl
 import json
 import socket
 import ssl
 import struct
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +47,11 @@ class Peer:
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many bytes are on their way to the client's kernel: tcp, on Linux."""
+        return struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))[0]
 
     def gather(self, count: int) -> None:
         """Hold the answer back until so many clients wait at once, or have waited once."""

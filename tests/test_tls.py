@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from hostile import LIST, Peer, answer, serving
+from hostile import LIST, Peer, answer, serving, until
 
 from docker_images import DockerClient
 from docker_images.address import TLS, Endpoint
@@ -107,6 +107,7 @@ class TestFiles:
         [
             pytest.param({"ca": "/no/ca.pem"}, "/no/ca.pem: no such file", id="missing CA"),
             pytest.param({"ca": "/"}, "the CA certificate /: is a directory", id="folder for a CA"),
+            pytest.param({"ca": "/dev/zero"}, "/dev/zero: not a regular file", id="a device"),
             pytest.param({"ca": "{junk}"}, "{junk} holds no certificate", id="junk for a CA"),
             pytest.param({"ca": "{key}"}, "{key} holds no certificate", id="key for a CA"),
             pytest.param({"cert": "/no/cert.pem"}, "/no/cert.pem: no such", id="missing cert"),
@@ -372,16 +373,28 @@ class TestNotTLS:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("seconds", [0.0, 0.05], ids=["with the answer", "later"])
+@pytest.mark.parametrize("when", ["in one record", "in the same bytes", "later"])
 async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(
-    pki: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+    pki: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     def script(peer: Peer) -> None:
         while peer.request():
-            peer.send(LIST)
-            time.sleep(seconds)
-            peer.send(answer(b"[]"))
+            if when == "in one record":
+                peer.send(LIST + unasked)
+            elif when == "in the same bytes":  # two records that leave together
+                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                peer.send(LIST)
+                peer.send(unasked)
+                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+            else:
+                peer.send(LIST)
+                assert answered.acquire(timeout=60)
+                peer.send(unasked)
+                assert until(lambda: not peer.unacknowledged)
+                arrived.release()
 
+    unasked = answer(b"[]")
+    answered, arrived = threading.Semaphore(0), threading.Semaphore(0)
     shutil.copyfile(pki.ca, tmp_path / "ca.pem")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
@@ -390,7 +403,10 @@ async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(
         async with DockerClient(server.host) as client:
             for _ in range(5):
                 assert len(await client.list_images()) == 3
-                await anyio.sleep(2 * seconds)
+                if when == "later":
+                    answered.release()
+                    assert arrived.acquire(timeout=60)
+            assert server.connections == 5
 
 
 @pytest.fixture(scope="module")
