@@ -13,7 +13,7 @@ import trustme
 from blockbuster import BlockingError, blockbuster_ctx
 from hostile import answer, answering, serving
 from sshd import start_sshd
-from test_proxied import over_tls, passing_to, url_of
+from test_proxied import Socks, over_tls, passing_to, url_of
 
 from docker_images import DockerClient, DockerImagesError, EngineConnectionError
 from docker_images.testing import FakeEngine, image
@@ -136,6 +136,29 @@ async def test_a_proxy_and_tls_behind_it(
     ):
         monkeypatch.setenv("HTTPS_PROXY", url_of(proxy))
         assert await listed(host="tcp://engine.test:2376") == 0
+
+
+@pytest.mark.parametrize("scheme", ["https", "socks5"])
+@pytest.mark.parametrize("engine", ["engine.test:2375", "engine.test:2376"], ids=["plain", "TLS"])
+async def test_a_proxy_with_tls_or_of_another_kind(
+    scheme: str, engine: str, secure: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = engine.endswith("2375")
+    if plain:
+        monkeypatch.delenv("DOCKER_TLS_VERIFY")
+    # A proxy with TLS is trusted as the engine is, so a plain one's by the system's store.
+    monkeypatch.setenv("SSL_CERT_FILE", str(Path(os.environ["HOME"], ".docker/ca.pem")))
+    script = answering(LIST) if plain else over_tls(answering(LIST), secure)
+    with (
+        serving(script, tcp=True) as behind,
+        serving(
+            Socks(behind) if scheme == "socks5" else passing_to(behind, secure), tcp=True
+        ) as proxy,
+    ):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, url_of(proxy).replace("http", scheme))
+        assert await listed(host=f"tcp://{engine}") == 0
+        assert proxy.connections == 1
 
 
 async def test_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
