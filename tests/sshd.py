@@ -69,7 +69,7 @@ def start_sshd(folder: Path, docker_host: str) -> Iterator[Sshd]:
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\n"
         "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
-        # A bash that sshd starts reads ~/.bashrc, which may take a minute, unless it is not the first.
+        # A bash that sshd starts reads ~/.bashrc, which may take a minute: SHLVL says it is inner.
         f"KbdInteractiveAuthentication no\nSetEnv DOCKER_HOST={docker_host} SHLVL=1\n"
     )
     log = folder / "sshd.log"
