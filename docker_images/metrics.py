@@ -94,62 +94,59 @@ FAMILIES = (
         "docker_images",
         "gauge",
         "Images in the engine's list. Containers are counted at a resync, not when one starts or "
-        "ends; of an image that came since in_use may be unknown.",
+        "ends, so in_use may be unknown for newer images.",
         ("dangling", "in_use"),
     ),
     Family(
         "docker_images_size_bytes",
         "gauge",
-        "The sizes of these images, summed; layers that several share count in each.",
+        "The sum of the sizes of these images; a layer that several images share is counted in "
+        "each.",
         ("dangling", "in_use"),
     ),
     Family(
         "docker_images_reclaimable_min_bytes",
         "gauge",
-        "What is free at least once all images that no container uses are removed; absent where "
+        "At least this much is freed if all images that no container uses are removed; absent if "
         "the engine does not tell what images share.",
     ),
     Family(
         "docker_images_reclaimable_max_bytes",
         "gauge",
-        "What is free at most once all images are removed of which no use is known; absent where "
-        "the engine does not count all that an image has.",
+        "At most this much is freed if all images that are not known to be in use are removed; "
+        "absent if the engine does not count everything that belongs to an image.",
     ),
     Family(
         "docker_images_newest_created_timestamp_seconds",
         "gauge",
-        "When the newest image was made; absent where no image says when.",
+        "When the newest image was made; absent if no image has a time.",
     ),
     Family(
         "docker_images_oldest_created_timestamp_seconds",
         "gauge",
-        "When the oldest image was made; absent where no image says when.",
+        "When the oldest image was made; absent if no image has a time.",
     ),
     Family(
         "docker_images_repository_images",
         "gauge",
-        "Images with a name in this repository, in each where there are several.",
+        "Images with a name in this repository; an image with names in several is counted in each.",
         ("repository",),
     ),
     Family(
         "docker_images_repository_size_bytes",
         "gauge",
-        "The sizes of the images with a name in this repository, summed.",
+        "The sum of the sizes of the images with a name in this repository.",
         ("repository",),
     ),
-    Family("docker_images_up", "gauge", "1 if the engine can be asked, 0 if it cannot."),
+    Family("docker_images_up", "gauge", "1 if the engine can be reached, 0 if not."),
     Family(
         "docker_images_last_list_timestamp_seconds",
         "gauge",
-        "When the last list came; absent before the first.",
+        "When the last list was received; absent before the first.",
     ),
-    Family("docker_images_lists_total", "counter", "Lists that came."),
-    Family("docker_images_events_total", "counter", "Events that came."),
-    Family(
-        "docker_images_reconnects_total",
-        "counter",
-        "How often the stream of events was opened again.",
-    ),
+    Family("docker_images_lists_total", "counter", "Lists received."),
+    Family("docker_images_events_total", "counter", "Events received."),
+    Family("docker_images_reconnects_total", "counter", "How often the event stream was reopened."),
     Family("docker_images_list_duration_seconds", "summary", "How long the lists took."),
 )
 

@@ -55,14 +55,14 @@ def too_old(option: str) -> set[str]:
 
 REASONS = {
     "home": "A name without a registry belongs to docker.io on Docker and to localhost on Podman.",
-    "undated": "Nobody says when an image was made: Podman gives the time of loading, Docker 25 "
-    "gives 1970 and compares it with nothing, Docker 20.10 gives the year 1.",
-    "unknown": "An image that is not there is a 404 on Docker and a 500 on Podman.",
-    "digest": "An image that was loaded has a digest with the containerd store and on Podman, and "
-    "none with Docker's graph drivers.",
-    "raw": "What `filters=` asks is the engine's to answer.",
-    "store": "Only the containerd image store has what is asked.",
-    "option": "Only newer engines can do what is asked.",
+    "undated": "The time of an image is unknown: Podman uses the time of loading, Docker 25 uses "
+    "1970 and leaves it out of comparisons, Docker 20.10 uses the year 1.",
+    "unknown": "An image that does not exist is a 404 on Docker and a 500 on Podman.",
+    "digest": "A loaded image has a digest with the containerd store and on Podman, but not with "
+    "Docker's graph drivers.",
+    "raw": "`filters=` is answered by the engine.",
+    "store": "Only the containerd image store supports the option.",
+    "option": "Only newer engines support the option.",
 }
 """Every reason why an answer may differ."""
 
