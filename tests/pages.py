@@ -79,3 +79,11 @@ def rows(page: Path, name: str) -> list[list[str]]:
     (table,) = re.findall(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", page.read_text(), re.DOTALL)
     lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def tables(page: Path) -> Iterator[str]:
+    """The head of each table of a page, without those between `<!-- figures -->` and their end."""
+    figures = r"<!-- figures -->.*?<!-- end of figures -->"  # made by the benchmark
+    text = re.sub(figures, "", page.read_text(), flags=re.DOTALL)
+    text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"^(\|.*\|)\n\|[-|: ]+\|$", text, re.MULTILINE)

@@ -7,6 +7,7 @@ import html
 import inspect
 import io
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -16,21 +17,27 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from command import on_a_terminal
+from pages import rows
 
 import docker_images
 import docker_images.metrics
 import docker_images.sync
 import docker_images.testing
-from docker_images import DockerClient, DockerImagesError, errors
+from docker_images import DockerClient, DockerImagesError
 from docker_images.engine.engine import MAX_ERROR_BODY
 from docker_images.engine.versions import NEEDS, NEWEST, OLDEST
 from docker_images.testing import FakeEngine, image
+from docker_images.text import printable
 from docker_images.transport.http1 import MAX_HEAD
-from docker_images.transport.pool import MAX_CALLS, MAX_IDLE, MAX_RESPONSE_BYTES
+from docker_images.transport.pool import (
+    MAX_CALLS,
+    MAX_IDLE,
+    MAX_IDLE_SECONDS,
+    MAX_RESPONSE_BYTES,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -209,7 +216,7 @@ def test_bad_arguments_are_no_failures_of_an_engine_as_the_page_says(
     kind: type[Exception], question: dict[str, object]
 ) -> None:
     page = (ROOT / "docs/asking.md").read_text()
-    assert "bad arguments are a `TypeError` or `ValueError`, before anything is sent" in page
+    assert "Bad arguments raise `TypeError` or `ValueError` before anything is sent" in page
     with FakeEngine() as engine:
         with pytest.raises(kind) as caught:
             asyncio.run(DockerClient(engine.host).list_images(**question))  # type: ignore[arg-type]
@@ -236,20 +243,31 @@ def test_the_versions_in_the_readme_are_those_of_the_code() -> None:
         assert name in README
 
 
-def test_every_reason_of_an_error_has_a_row() -> None:
-    asking = (ROOT / "docs/asking.md").read_text()
-    table = asking.partition("| `reason` | what happened |\n|---|---|\n")[2].partition("\n\n")[0]
-    assert tuple(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == get_args(errors.Reason)
-
-
 def test_the_bounds_in_the_pages_are_those_of_the_code() -> None:
     security = (ROOT / "SECURITY.md").read_text()
+    assert f"over tcp, idle for at most {MAX_IDLE_SECONDS:g} s" in security
     reliability = (ROOT / "docs" / "reliability.md").read_text()
-    assert f"{MAX_CALLS} requests at the same time and {MAX_IDLE} idle connections" in security
     assert f"at most {MAX_IDLE} connections are kept" in reliability
-    assert f"{MAX_RESPONSE_BYTES // 2**20} MiB unless set otherwise" in security
-    assert f"{MAX_HEAD // 1024} KiB without a byte of body" in security
-    assert f"its first {MAX_ERROR_BODY // 1024} KiB are read" in security
+    default = inspect.signature(DockerClient).parameters["timeout"].default
+    shown = inspect.signature(printable).parameters["limit"].default
+    for limit, row in zip(
+        (
+            f"one deadline for the whole call, {default:g} s by default",
+            f"{MAX_RESPONSE_BYTES // 2**20} MiB by default",
+            f"{MAX_HEAD // 1024} KiB without a byte of body",
+            f"the first {MAX_ERROR_BODY // 1024} KiB are read, {shown} characters are shown",
+            "the recursion limit of the interpreter",
+            f"{MAX_CALLS} requests at the same time and {MAX_IDLE} idle connections in each event",
+        ),
+        rows(ROOT / "SECURITY.md", "limits"),
+        strict=True,
+    ):
+        assert row[1].startswith(limit)
+        for name in re.findall(r"`(\w+\.\w+)`", row[2]):
+            room = {"http1": "transport", "pool": "transport", "engine": "engine"}[
+                name.split(".")[0]
+            ]
+            assert pkgutil.resolve_name(f"docker_images.{room}.{name}")
 
 
 def test_everything_public_has_words_of_its_own() -> None:
