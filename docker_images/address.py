@@ -1,6 +1,6 @@
-"""An engine's address, as plain values: what is to be reached, how, and who said so.
+"""An engine's address, as plain values: what to connect to, how, and where that came from.
 
-Everybody may hold one. Refuses to know how an address is found (`endpoint`) and how it is connected
+Refuses to know how an address is found (`endpoint`) and how it is connected
 to (`transport`).
 """
 
@@ -13,49 +13,49 @@ __all__ = ["TLS", "Endpoint", "without_password"]
 
 
 class TLS(msgspec.Struct, frozen=True):
-    """Where the TLS material of an endpoint lies; nothing of it has been read."""
+    """Where the TLS files of an endpoint are. They have not been read."""
 
     ca: str | None = None
-    """Path of the certificates to trust, and nothing else; None: the system's store."""
+    """Path of the only certificates to trust; None for the system's."""
     cert: str | None = None
     """Path of the client's certificate chain."""
     key: str | None = None
     """Path of the client's private key."""
     verify: bool = True
-    """False where the user's own configuration says not to verify the engine."""
+    """False if the user's configuration says not to verify the engine."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """An engine's address, how to reach it, and who said so."""
+    """An engine's address, how to reach it, and where the address came from."""
 
     kind: Literal["unix", "tcp", "ssh", "npipe"]
-    """By which way the engine is reached."""
+    """How the engine is reached."""
     host: str
-    """The address as `DOCKER_HOST` would have it, such as `"unix:///var/run/docker.sock"`."""
+    """The address as in `DOCKER_HOST`, such as `"unix:///var/run/docker.sock"`."""
     source: str
     """Where the address came from: `"default"`, `"DOCKER_HOST"`, `"host="`, `"context 'x'"`, or
     `"context 'x' from DOCKER_CONTEXT"`."""
     path: str = ""
     """unix: the socket, `"\\0name"` for an abstract one; ssh: the remote one; npipe: the pipe."""
     hostname: str = ""
-    """tcp, ssh: name or IP address, an IPv6 one without brackets."""
+    """tcp, ssh: name or IP address, IPv6 without brackets."""
     port: int | None = None
     """tcp, ssh: the port; None for ssh's own default."""
     user: str | None = None
     """ssh: the user to log in as; None for ssh's own default."""
     base_path: str = ""
-    """tcp: what stands before `/v1.47/…`, percent-encoded, without a trailing slash."""
+    """tcp: what comes before `/v1.47/…`, percent-encoded, without a trailing slash."""
     tls: TLS | None = None
     """tcp: how to verify; None for plain HTTP."""
     headers: tuple[tuple[str, str], ...] = ()
-    """`HttpHeaders` of config.json, sent with every request; values are left out of the repr."""
+    """`HttpHeaders` of config.json, sent with every request. The repr hides their values."""
     warnings: tuple[str, ...] = ()
-    """What was odd in the configuration, and passed over as the docker command does."""
+    """What was wrong in the configuration and was ignored, as the docker command does."""
     proxy: str | None = None
-    """tcp: the URL of the proxy on the way; user and password are left out of the repr."""
+    """tcp: the URL of the proxy. The repr does not show user and password."""
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """What is set, without credentials: of headers only the names, of a proxy the address."""
+        """What is set, without secrets: only names of headers, only the address of a proxy."""
         told = [
             (at.name, getattr(self, at.name), at.default) for at in msgspec.structs.fields(self)
         ]
@@ -67,7 +67,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         return f"Endpoint({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def __str__(self) -> str:
-        """The address, who said so and what stands in between, as every message names it."""
+        """The address, where it came from, and the proxy, as in every message."""
         way = f", through the proxy {without_password(self.proxy)}" if self.proxy else ""
         return f"{self.host} ({self.source}{way})"
 

@@ -1,6 +1,6 @@
-"""Which images may go, and why. Pure; deletes nothing.
+"""Which images can be removed, and why. Pure; deletes nothing.
 
-What is not known keeps an image. Refuses to know where the list comes from, and who removes what.
+If in doubt, an image is kept. Refuses to know where the list comes from, and who removes what.
 """
 
 import enum
@@ -32,7 +32,7 @@ __all__ = [
 LabelsToKeep: TypeAlias = str | Iterable[str] | Mapping[str, str | None]
 
 OLDEST_DATE = datetime(2013, 1, 1, tzinfo=UTC).timestamp()
-"""Docker is of March 2013. What claims to be older has a placeholder: Nix writes 1970 and a second,
+"""Docker was released in March 2013. Older dates are placeholders: Nix writes 1970 and one second,
 buildpacks write 1980."""
 
 
@@ -40,24 +40,24 @@ class CleanupReason(enum.Enum):
     """Why an image is kept or removed; the value is the text for people."""
 
     IN_USE = "a container uses it"
-    USE_UNKNOWN = "nobody knows whether a container uses it"
-    NAME_UNREADABLE = "its id or one of its names is not what an engine writes"
+    USE_UNKNOWN = "it is unknown whether a container uses it"
+    NAME_UNREADABLE = "its id or one of its names looks invalid"
     LABEL = "it has a label that is kept"
-    CHOSEN = "it is one of those to keep"
+    CHOSEN = "it is one of the images to keep"
     NOT_DANGLING = "a tag or a digest refers to it"
-    AGE_UNKNOWN = "nobody knows when it was made"
+    AGE_UNKNOWN = "it is unknown when it was made"
     RECENT = "it is not old enough"
-    NO_NAME = "it has no name, which the policy is about"
+    NO_NAME = "it has no name, and the plan is about names"
     REFERENCE = "its name is kept"
-    OTHER_NAME = "its name is not one of those that may go"
+    OTHER_NAME = "its name is not one that can be removed"
     LATEST = "it is one of the latest of its repository"
     PARENT = "an image that is kept was built on it"
-    CHILD = "an image without a name that is kept might go along, which it was built on"
+    CHILD = "it was built on an unnamed image that is kept, which might be removed with it"
 
     DANGLING = "no tag and no digest refers to it"
-    SUPERSEDED = "its repository has enough that are newer"
+    SUPERSEDED = "its repository has enough newer images"
     OLD = "it is old enough"
-    NAMED = "its name is one of those that may go"
+    NAMED = "its name is one that can be removed"
 
 
 _MIGHT_GO_ALONG = {
@@ -67,8 +67,8 @@ _MIGHT_GO_ALONG = {
     CleanupReason.RECENT,
     CleanupReason.CHILD,
 }
-"""Podman 4.3 knows no `noprune`, and removes with an image those without a name that it was built
-on. It stops at one in use. What is kept only because it has no name is worth nothing by itself."""
+"""Podman 4.3 does not have `noprune`: together with an image it removes the unnamed images that it
+was built on, up to one in use. An image that is kept only because it has no name is no loss."""
 
 
 class KeptImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,44 +77,45 @@ class KeptImage(msgspec.Struct, frozen=True, kw_only=True):
     image: ImageSummary
     """The image."""
     reason: CleanupReason
-    """Why; the first that was found, where there are several reasons."""
+    """Why it stays. If there are several reasons, the first that was found."""
 
 
 class RemovedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that may go, or some of whose names may."""
+    """An image that can be removed, or some of its names."""
 
     image: ImageSummary
     """The image."""
     names: tuple[str, ...]
-    """What `docker rmi` takes: names as the engine writes them, or the id of an image without."""
+    """Arguments for `docker rmi`: names as the engine writes them, or the id if there are none."""
     reason: CleanupReason
-    """Why it may go."""
+    """Why it can be removed."""
     whole: bool
-    """Whether the image goes. False: only these names do, since other names of it are kept."""
+    """Whether the image itself is removed. False: only these names, because others are kept."""
 
 
 class CleanupPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What may go and what stays; each image of the list is in one of the two."""
+    """What can be removed and what stays. Each image of the list is in one of the two."""
 
     remove: tuple[RemovedImage, ...]
-    """In the order in which they can be removed: an image before those that it was built on."""
+    """In the order in which they can be removed: an image comes before those it was built on."""
     keep: tuple[KeptImage, ...]
     """In the order of the list."""
     frees_at_least: int | None
-    """Bytes, as `docker system df` counts images. None where it cannot be known: the list was asked
-    without `shared_size=True`, or the engine has the containerd store, whose images share more than
-    `shared_size` counts."""
+    """Bytes, as `docker system df` counts images. None if it cannot be known: if the list was made
+    without `shared_size=True`, or if the engine has the containerd store, whose images share more
+    than `shared_size` counts."""
     frees_at_most: int | None
-    """Bytes: the sizes of the images that go, summed. None where it cannot be known: the containerd
-    store before Docker 28 counts neither attestations nor what lists the platforms of an image."""
+    """Bytes: the sum of the sizes of the images that are removed. None if it cannot be known: the
+    containerd store before Docker 28 counts neither attestations nor the index of an image of
+    several platforms."""
 
     unmatched: tuple[tuple[str, str], ...] = ()
-    """What was said in vain, perhaps by a typo: `("keep_reference", "shop/wbe")`, an argument and
-    one of its patterns or labels that no image of the list has."""
+    """Patterns and labels that match no image of the list, perhaps because of a typo, each with its
+    argument: `("keep_reference", "shop/wbe")`."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What to give to `docker rmi --no-prune`, in this order."""
+        """What to pass to `docker rmi --no-prune`, in this order."""
         return tuple(dict.fromkeys(name for one in self.remove for name in one.names))
 
 
@@ -136,7 +137,7 @@ class _Policy(msgspec.Struct, frozen=True):
 
     @property
     def reason(self) -> CleanupReason:
-        """Why an image goes that nothing keeps."""
+        """Why an image that nothing keeps is removed."""
         if self.dangling_only:
             return CleanupReason.DANGLING
         if self.keep_latest is not None:
@@ -218,40 +219,41 @@ def plan_cleanup(
     keep_images: Iterable[ImageSummary] = (),
     now: datetime | None = None,
 ) -> CleanupPlan:
-    """Say which images may go. Nothing is deleted.
+    """Say which images can be removed. Nothing is deleted.
 
         images = await client.list_images(all=True, containers=True)
         plan = plan_cleanup(images, keep_latest=3, older_than=timedelta(days=30))
 
-    An image goes only where every criterion that is given agrees, of `keep_latest`, `older_than`,
-    `dangling_only` and `only_reference`. An image in use is kept, and so is one of which that is
-    not known; one without a known date, where dates decide; one without a name, where names decide;
-    and one that a kept one was built on. An image with several names goes where all of them may go;
-    otherwise only those names do.
+    There are four criteria: `keep_latest`, `older_than`, `dangling_only` and `only_reference`. An
+    image is removed only if all that are given agree. Some images are always kept: those that are
+    or might be in use; those without a date, if dates matter; those without a name, if names
+    matter; and those that a kept image was built on. An image with several names is removed if all
+    of them can go; otherwise only some names are.
 
     Args:
-        images: the whole list of one engine, asked with `all=True, containers=True`.
-        keep_latest: so many of each repository are kept, those that were made last.
-        older_than: it goes if it was made longer ago than this timedelta, or before this aware
+        images: the whole list of one engine, made with `all=True, containers=True`.
+        keep_latest: keep this many images of each repository, the newest ones.
+        older_than: remove images made longer ago than this timedelta, or before this aware
             datetime.
-        dangling_only: it goes if no tag and no digest refers to it.
-        only_reference: it goes if its names match this pattern, or one of several, as `reference`
-            in `list_images`; names that do not match count for nothing else either.
-        keep_reference: what has such a name is kept; those below `localhost/` also without it.
-        keep_label: what has such a label is kept: `"key"`, `"key=value"`, several such, or a
-            mapping such as `{"key": "value"}` with None for any value. One is enough.
-        keep_images: these are kept, such as the answer to another question: a list shows the labels
-            of one platform, and `list_images(all=True, label="keep")` finds those of every one.
+        dangling_only: remove only images without a tag or digest.
+        only_reference: remove only images whose names match this pattern, or one of several, as
+            with `reference` in `list_images`. Names that do not match are ignored altogether.
+        keep_reference: keep images with such a name; below `localhost/`, also if the pattern does
+            not have that part.
+        keep_label: keep images with such a label: `"key"`, `"key=value"`, several of these, or a
+            mapping such as `{"key": "value"}` with None for any value. One match is enough.
+        keep_images: keep these, for example the answer to another question: a list shows the labels
+            of one platform, and `list_images(all=True, label="keep")` looks at all platforms.
         now: the time that a timedelta counts from, an aware datetime; None for the present.
 
     Raises:
         TypeError: for an argument of the wrong type.
-        ValueError: for an argument that cannot be right, and where none of the four criteria is
-            given: that would be everything.
+        ValueError: for an argument with an impossible value, and if none of the four criteria is
+            given, because that would mean everything.
     """
     if keep_latest is None and older_than is None and not dangling_only and only_reference is None:
         raise ValueError(
-            f"nothing says which images may go; give {keyword('keep_latest')}, "
+            f"nothing says which images can be removed; give {keyword('keep_latest')}, "
             f"{keyword('older_than')}, {keyword('dangling_only', 'True')} "
             f"or {keyword('only_reference')}"
         )
@@ -351,7 +353,7 @@ def _unmatched(
 
 
 def freed_at_least(image: ImageSummary, containerd: bool | None) -> int | None:
-    """Bytes that only this image has; None where nobody knows, see `CleanupPlan`.
+    """Bytes that only this image has; None if unknown, see `CleanupPlan`.
 
     `containerd` is what `in_containerd` says of the whole list. Docker 26.1: of two images of one
     layer `SharedSize` counts what is unpacked, and `Size` also the archive that it came from.
@@ -362,7 +364,7 @@ def freed_at_least(image: ImageSummary, containerd: bool | None) -> int | None:
 
 
 def freed_at_most(image: ImageSummary, containerd: bool | None) -> int | None:
-    """Bytes that this image has, and may share; None where nobody knows.
+    """Bytes that this image has, and may share; None if unknown.
 
     Docker 28.5: the index of an image of several platforms goes with it, and is not in its `Size`.
     Docker 26.1: nor are attestations, and nothing tells of either.

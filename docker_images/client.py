@@ -1,4 +1,6 @@
-"""The client: the arguments of a call, its deadline, and the life of what it uses."""
+"""The client: the arguments of a call, its deadline, and the lifetime of what it uses."""
+
+from __future__ import annotations  # `help` then shows the names of types, not what they stand for
 
 import logging
 import os
@@ -54,31 +56,31 @@ class DockerClient:
         async with DockerClient() as client:
             images = await client.list_images()
 
-    Arguments are checked here; the environment and docker's configuration are read at first use.
-    A client may be made at import time, and used in several event loops, one after the other or at
-    once. Nothing but `GET` is ever sent.
+    Arguments are checked here; environment variables and docker's configuration are read at the
+    first use. You can create a client at import time, and use it in several event loops, one after
+    the other or at the same time. It only sends `GET` requests.
 
     Args:
         host: the engine's address, as in `docker --host`: `"unix:///run/podman/podman.sock"`,
             `"tcp://engine.example:2376"`, `"ssh://me@engine.example"`; a path object is the path
-            of a socket. Without it, and without `context`, it is the engine that the docker command
+            of a socket. Without `host` and `context`, it is the engine that the docker command
             would talk to.
         context: the docker context that names the engine, as in `docker --context`.
-        api_version: an API version such as `"1.47"`, asked for as it is and never negotiated, as
+        api_version: an API version such as `"1.47"`, which is then used without negotiation, as
             with `DOCKER_API_VERSION`.
-        timeout: seconds for a whole call, from the look-up of the engine to the last byte; None
-            for no limit.
-        connect_timeout: seconds for a new connection (TCP, TLS, a proxy; over ssh until a first
-            byte came); None for no limit but `timeout`.
-        max_response_bytes: how long the body of an answer may be.
-        transport: replaces ours; an object with httpx's
-            `async def handle_async_request(request)`. Requests go to `http://docker/…`, and
-            closing it stays with the caller.
+        timeout: seconds for a whole call, from finding the engine to the last byte; None for no
+            limit.
+        connect_timeout: seconds for a new connection (TCP, TLS, a proxy; over ssh until the first
+            byte); None for no limit other than `timeout`.
+        max_response_bytes: how long the body of an answer can be.
+        transport: used instead of ours; an object with httpx's
+            `async def handle_async_request(request)`. Requests go to `http://docker/…`. The client
+            does not close it.
 
     Raises:
         TypeError: for an argument of the wrong type.
-        ValueError: for an argument that cannot be right; an address that cannot is an
-            `EndpointError`, which is one.
+        ValueError: for an argument with an impossible value. For an address this is an
+            `EndpointError`, a subclass of `ValueError`.
     """
 
     _engine: Engine | None = None  # found at first use
@@ -128,10 +130,11 @@ class DockerClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections. Calls that are under way may end; a new one is a `RuntimeError`.
+        """Close the connections. Running calls can finish; new ones raise `RuntimeError`.
 
-        Connections that belong to other event loops close at the next call there, with the loop, or
-        with the client. Closing twice does no harm. A transport of the caller's stays open.
+        Connections that belong to other event loops are closed at the next call there, with the
+        loop, or with the client. You can close a client twice. A transport that was passed in stays
+        open.
         """
         self._closed = True
         if self._engine is not None:
@@ -148,11 +151,11 @@ class DockerClient:
     def endpoint(self) -> Endpoint:
         """The engine's address and where it came from.
 
-        Before the first call it is looked up where it is asked for: docker's configuration is read
-        in place, in an event loop too. The calls themselves read it in a thread.
+        If it is used before the first call, it reads docker's configuration right away, even in an
+        event loop. Calls read it in a thread.
 
         Raises:
-            EndpointError: where nothing names a usable engine.
+            EndpointError: if no usable engine is configured.
         """
         if self._engine is None:
             self._set(self._resolve())
@@ -161,7 +164,7 @@ class DockerClient:
 
     @property
     def api_version(self) -> ApiVersion | None:
-        """The API version in use, pinned or negotiated; None until an answer has told it."""
+        """The API version in use, pinned or negotiated; None before the first answer."""
         engine = self._engine
         if engine is None:
             return self._pin.version if self._pin else None
@@ -171,18 +174,18 @@ class DockerClient:
 
     @property
     def engine(self) -> EngineInfo | None:
-        """Who gave the last answer; None before one."""
+        """The engine that answered last; None before the first answer."""
         return self._engine.info if self._engine is not None else None
 
     async def ping(self, *, timeout: float | EllipsisType | None = ...) -> EngineInfo:
-        """Ask who is there: name, version, newest API version and operating system.
+        """Ask the engine for its name, version, newest API version and operating system.
 
         Args:
-            timeout: seconds for this call in place of the client's; None for no limit.
+            timeout: seconds for this call, instead of those of the client; None for no limit.
 
         Raises:
-            DockerImagesError: where the engine cannot be reached or refuses, as in `list_images`.
-            RuntimeError: where the client is closed.
+            DockerImagesError: if the engine cannot be reached or refuses, as in `list_images`.
+            RuntimeError: if the client is closed.
         """
         return await self._within(timeout, Engine.ping)
 
@@ -204,52 +207,51 @@ class DockerClient:
         containers: bool = False,
         timeout: float | EllipsisType | None = ...,
     ) -> list[ImageSummary]:
-        """The images of the engine, newest first, then by id, then by size.
+        """List the images of the engine, newest first, then by id, then by size.
 
             images = await client.list_images(label={"stage": "prod"}, dangling=False)
 
-        The same question gets the same answer on every engine. An image is in the list if it
-        passes everything that is asked; without arguments that is every image, as `docker images`
-        shows them. Each argument is for every engine and API version, unless another one is named.
+        The same question gets the same answer on every engine. The list has the images that match
+        all arguments; without arguments, these are all images that `docker images` shows. Every
+        engine and API version supports an argument, unless its description says otherwise.
 
         Args:
-            all: also the intermediate images of the classic builder.
-            dangling: True for images that no tag and no digest refers to, False for the others;
-                None for both.
+            all: also list the intermediate images of the classic builder.
+            dangling: True for images without a tag or digest, False for the others, None for both.
             label: `"key"`, `"key=value"`, `{"key": "value"}`, `{"key": None}` for any value, or
-                several of these: an image has all of them.
-            exclude_label: as `label`; an image has none of them.
-            reference: a name or a pattern such as `"ghcr.io/team/*:1.*"`, or several: one of them
-                matches one name of an image, in the short or in the full form. A `*` matches no
-                `/`. The image keeps all its names.
-            before: the id or name of an image; those that were created before it.
-            since: the id or name of an image; those that were created after it.
-            until: created before this: an aware datetime, a timedelta (ago), or seconds since
-                1970. Images of which nobody said when they were made are left out.
-            filters: filters of the engine itself, such as `{"label": ["a", "b"]}`, passed on as
-                they are: they mean what the engine makes of them.
-            shared_size: tell `shared_size`, the bytes that an image shares with others (API 1.42,
-                Docker 23; not Podman). It costs the engine time.
-            manifests: tell `manifests`, what an image is made of (API 1.47, Docker 27.2, with the
-                containerd image store).
-            identity: tell where an image came from, in its manifests, which come with it
-                (API 1.54, Docker 29.3, with the containerd image store).
-            containers: tell `containers` and so `in_use`, on every engine. Docker from API 1.51 on
-                and Podman count in the list itself; others are asked for their containers, too.
-            timeout: seconds for this call in place of the client's; None for no limit.
+                several of these. Images must have all of them.
+            exclude_label: like `label`. Images must have none of them.
+            reference: a name, or a pattern such as `"ghcr.io/team/*:1.*"`, or several. One of them
+                must match one name of the image, in its short or full form. A `*` does not match a
+                `/`. The result has all names of the image.
+            before: the id or name of an image; list those that were created before it.
+            since: the id or name of an image; list those that were created after it.
+            until: list images created before this: an aware datetime, a timedelta (ago), or seconds
+                since 1970. Images whose time is unknown are left out.
+            filters: filters of the engine, such as `{"label": ["a", "b"]}`, passed on unchanged.
+                Their meaning may depend on the engine.
+            shared_size: include `shared_size`, the bytes that an image shares with others (API
+                1.42, Docker 23; not Podman). This takes the engine some time.
+            manifests: include `manifests`, what an image is made of (API 1.47, Docker 27.2, with
+                the containerd image store).
+            identity: include where an image came from, in its manifests, which are then included,
+                too (API 1.54, Docker 29.3, with the containerd image store).
+            containers: include `containers`, and so `in_use`, on every engine. Podman, and Docker
+                since API 1.51, count them in the list; others are also asked for their containers.
+            timeout: seconds for this call, instead of those of the client; None for no limit.
 
         Raises:
             TypeError: for an argument of the wrong type, before anything is sent.
-            ValueError: for an argument that cannot be right, before anything is sent.
-            UnsupportedByEngineError: where the engine would ignore an option, or cannot answer.
-            EndpointError: where nothing names a usable engine.
-            EngineConnectionError: where the engine could not be reached, or hung up.
-            EngineTimeoutError: where the time was up.
-            EngineResponseError: where the engine answered with an error, such as for a `before`
-                that it does not have.
-            ApiVersionError: where library and engine share no API version.
-            ResponseFormatError: where the answer is not that of an engine.
-            RuntimeError: where the client is closed.
+            ValueError: for an argument with an impossible value, before anything is sent.
+            UnsupportedByEngineError: if the engine would ignore an option, or cannot answer.
+            EndpointError: if no usable engine is configured.
+            EngineConnectionError: if the engine cannot be reached, or closes the connection.
+            EngineTimeoutError: if the time runs out.
+            EngineResponseError: if the engine answers with an error, for example because it does
+                not have the image of `before`.
+            ApiVersionError: if library and engine share no API version.
+            ResponseFormatError: if the answer is not that of an engine.
+            RuntimeError: if the client is closed.
         """
         query = build_query(
             all=all,
@@ -287,42 +289,44 @@ class DockerClient:
         timeout: float | EllipsisType | None = ...,
         resync_interval: float = 300.0,
         poll_interval: float = 30.0,
-    ) -> "ImagesWatch":
-        """Watch the images: the list, and an update as soon as it changes.
+    ) -> ImagesWatch:
+        """Watch the images: a list, and an update whenever it changes.
 
             async with client.watch_images(label={"stage": "prod"}) as watch:
                 print(len(watch.images), "images")
                 async for update in watch:
                     print(update.added, update.removed, update.tag_changes, update.error)
 
-        An event of the engine wakes the watch, and a list decides what changed; while nothing
-        happens, nothing is asked but a list now and then, for what an engine tells nobody. An
-        engine that goes away is one update with `error`, and its return another one, with what
-        changed meanwhile. Entering the watch lists once, and raises what `list_images` raises.
+        Events of the engine wake the watch, and a list decides what has changed. While nothing
+        happens, the watch only asks for a list from time to time, to find changes that the engine
+        did not report. If the engine goes away, there is one update with `error`; when it is back,
+        the next update says what has changed. Entering the watch lists once, and raises what
+        `list_images` raises.
 
         Args:
-            all: as in `list_images`, and so are all arguments down to `containers`.
-            dangling: as there.
-            label: as there.
-            exclude_label: as there.
-            reference: as there.
-            before: as there.
-            since: as there.
-            until: as there; a time ago moves on while the watch runs.
-            filters: as there.
-            shared_size: as there; what is shared makes no update.
-            manifests: as there.
-            identity: as there.
-            containers: as there; how many there are makes no update. An engine that does not
-                count in the list is asked at a resync only, so an image that came since has None.
-            timeout: seconds for each list in place of the client's; None for no limit.
-            resync_interval: seconds between two lists where nothing happens.
-            poll_interval: seconds between two lists where the engine, or a proxy in front of it,
-                refuses its events.
+            all: as in `list_images`, like all arguments down to `containers`.
+            dangling: as in `list_images`.
+            label: as in `list_images`.
+            exclude_label: as in `list_images`.
+            reference: as in `list_images`.
+            before: as in `list_images`.
+            since: as in `list_images`.
+            until: as in `list_images`; a timedelta moves on while the watch runs.
+            filters: as in `list_images`.
+            shared_size: as in `list_images`; a change of it is not an update.
+            manifests: as in `list_images`.
+            identity: as in `list_images`.
+            containers: as in `list_images`; a change of it is not an update. Engines that do not
+                count containers in the list are asked for them only at a resync, so newer images
+                have None.
+            timeout: seconds for each list, instead of those of the client; None for no limit.
+            resync_interval: seconds between two lists if nothing happens.
+            poll_interval: seconds between two lists if the engine, or a proxy in front of it,
+                refuses events.
 
         Raises:
             TypeError: for an argument of the wrong type.
-            ValueError: for an argument that cannot be right.
+            ValueError: for an argument with an impossible value.
         """
         from docker_images.watch import ImagesWatch  # a list needs none of it
         from docker_images.watch.source import EngineSource

@@ -21,10 +21,10 @@ _Pair = tuple[ImageSummary, ImageSummary]
 
 
 class ImageChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between a list of images and a later one; false where nothing does.
+    """The differences between a list of images and a later one; false if there are none.
 
-    How many containers use an image (`containers`, and the ids in its `manifests`) and how much it
-    shares (`shared_size`) is not looked at.
+    Differences in how many containers use an image (`containers`, and the ids in its `manifests`)
+    and in how much it shares (`shared_size`) are ignored.
     """
 
     added: tuple[ImageSummary, ...] = ()
@@ -32,28 +32,28 @@ class ImageChanges(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[ImageSummary, ...] = ()
     """Images that only the earlier list has, in its order."""
     changed: tuple[tuple[ImageSummary, ImageSummary], ...] = ()
-    """Images that both lists have, with a difference, as they were and as they are. A new build of
-    a tag is no such change: it is another image, with another id."""
+    """Images of both lists that differ, before and after. A new build of a tag does not change an
+    image: it is another image, with another id."""
     tag_changes: dict[str, tuple[str | None, str | None]] = {}
-    """Each tag that went to another image: the id it had before, and the id it has now.
+    """Each tag that moved to another image, with the id before and the id now.
 
-    `{"shop/web:latest": ("sha256:…", "sha256:…")}`, with None before for a tag that is new, and
-    None now for one that is gone. Tags are in familiar form, as docker prints them."""
+    For example `{"shop/web:latest": ("sha256:…", "sha256:…")}`. The first id is None for a new tag,
+    the second for a tag that is gone. Tags are in familiar form, as docker prints them."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed or self.tag_changes)
 
 
 def diff_images(before: Iterable[ImageSummary], after: Iterable[ImageSummary]) -> ImageChanges:
-    """Compare two lists of one engine, such as two answers to one question.
+    """Compare two lists of one engine, such as two answers to the same question.
 
-    An image is found again by its id. Docker 24 and 25 list an image of several platforms several
-    times under one id: such entries are paired with those that are equal, then in order. It is a
-    function of the two lists, and asks nobody.
+    Images are matched by id. Docker 24 and 25 list an image of several platforms several times with
+    the same id: of these, equal entries are matched first, and the rest in order. This is a pure
+    function of the two lists; no engine is asked.
 
     Args:
         before: the earlier list.
-        after: the later one.
+        after: the later list.
     """
     return next(changes for changes in diff_steps(before, after) if changes is not None)
 

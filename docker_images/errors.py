@@ -1,18 +1,18 @@
 """Every error that leaves this library, and nothing else.
 
     DockerImagesError
-    ├── EndpointError              no usable engine is named               (ValueError)
-    ├── EngineConnectionError      the engine was not reached, or hung up  (ConnectionError)
+    ├── EndpointError              no usable engine is configured          (ValueError)
+    ├── EngineConnectionError      the engine could not be reached         (ConnectionError)
     │   └── EnginePermissionError  the operating system refused access     (PermissionError)
     ├── EngineTimeoutError         the deadline of the call passed         (TimeoutError)
-    ├── ApiVersionError            no API version is shared with the engine
+    ├── ApiVersionError            library and engine share no API version
     ├── UnsupportedByEngineError   the engine would silently ignore an option
-    ├── EngineResponseError        the engine said no: `.status`, `.message`
+    ├── EngineResponseError        the engine answered with an error: `.status`, `.message`
     └── ResponseFormatError        the answer is not what an engine sends
 
-A message names the address, where that address came from, what happened and what to do next.
-Programs need no text: every error has `endpoint`, `reason` and `errno`, and can be pickled.
-Bad arguments are `TypeError` or `ValueError`, a call on a closed client is `RuntimeError`.
+A message names the address, where the address came from, what happened and what to do next.
+Programs do not have to read it: every error has `endpoint`, `reason` and `errno`. Errors can be
+pickled. Bad arguments raise `TypeError` or `ValueError`, a call on a closed client `RuntimeError`.
 """
 
 from typing import Literal
@@ -35,9 +35,9 @@ __all__ = [
 Reason = Literal[
     "no-socket",  # there is no socket at the path
     "refused",  # nothing listens there
-    "permission",  # the operating system refused access, here or on the far side of ssh
+    "permission",  # the operating system refused access, here or on the other side of ssh
     "name",  # the name has no address
-    "network",  # no route, too many open files, and what has no reason of its own
+    "network",  # no route, too many open files, or something without a reason of its own
     "tls",
     "ssh",
     "proxy",
@@ -46,22 +46,22 @@ Reason = Literal[
     "protocol",  # the answer is not HTTP
     "status",  # the engine, or something in front of it, answered with an error status
     "format",  # the answer is HTTP, but not the JSON of an engine
-    "version",  # no API version is shared
+    "version",  # library and engine share no API version
     "unsupported",  # the engine would ignore an option
-    "configuration",  # what was named is no usable engine
+    "configuration",  # the address, context or configuration is not usable
 ]
 """Why a call failed. Every error has one of these."""
 
 
 class DockerImagesError(Exception):
-    """The root: `except DockerImagesError` catches all failures of this library."""
+    """The base class: `except DockerImagesError` catches all failures of this library."""
 
     endpoint: Endpoint | None = None
-    """The engine that was asked; None where none was found."""
+    """The engine that was asked; None if none was found."""
     reason: Reason = "network"
     """Why the call failed, for programs."""
     errno: int | None = None
-    """The number of the operating system's error, such as `errno.ECONNREFUSED`; None otherwise."""
+    """The error number of the operating system, such as `errno.ECONNREFUSED`; None otherwise."""
 
     def __init__(
         self,
@@ -77,29 +77,29 @@ class DockerImagesError(Exception):
 
 
 class EndpointError(DockerImagesError, ValueError):
-    """The arguments, the environment or docker's configuration do not name a usable engine."""
+    """Arguments, environment variables or docker's configuration do not lead to a usable engine."""
 
     reason: Reason = "configuration"
 
 
 class EngineConnectionError(DockerImagesError, ConnectionError):
-    """The engine could not be reached, or it closed the connection before it had answered."""
+    """The engine could not be reached, or it closed the connection before it answered."""
 
 
 class EnginePermissionError(EngineConnectionError, PermissionError):
-    """The operating system does not let this user open the engine's socket."""
+    """The operating system does not allow this user to open the engine's socket."""
 
     reason: Reason = "permission"
 
 
 class EngineTimeoutError(DockerImagesError, TimeoutError):
-    """The deadline of the call passed, or its time to connect."""
+    """The deadline of the call passed, or the time to connect."""
 
     reason: Reason = "timeout"
     stage: str
     """What the call was doing, such as `"connecting"` or `"waiting for the answer"`."""
     seconds: float | None
-    """The time that it had; None where a transport of the caller's gave up by itself."""
+    """How long the limit was; None if a transport of the caller gave up by itself."""
 
     def __init__(
         self,
@@ -114,23 +114,23 @@ class EngineTimeoutError(DockerImagesError, TimeoutError):
 
 
 class ApiVersionError(DockerImagesError):
-    """This library and the engine share no API version, or a pinned one was refused."""
+    """Library and engine share no API version, or the engine refused a pinned one."""
 
     reason: Reason = "version"
 
 
 class UnsupportedByEngineError(DockerImagesError):
-    """An option was asked for that this engine would silently ignore, or cannot answer."""
+    """This engine would silently ignore an option, or cannot answer it."""
 
     reason: Reason = "unsupported"
     option: str
-    """The keyword of `list_images` that the engine cannot honour."""
+    """The keyword of `list_images` that the engine does not support."""
     needed: str
     """What the option needs, in words: `"API 1.47"` or `"the containerd image store"`."""
     found: str
     """What the engine has, in words."""
     engine: str
-    """The engine as it names itself, such as `"Docker 20.10.24"`."""
+    """The name and version of the engine, such as `"Docker 20.10.24"`."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class EngineResponseError(DockerImagesError):
     status: int
     """The HTTP status, such as 404."""
     message: str
-    """What the engine said, shortened, and without control characters."""
+    """What the engine said, shortened and without control characters."""
 
     def __init__(
         self,
@@ -168,6 +168,6 @@ class EngineResponseError(DockerImagesError):
 
 
 class ResponseFormatError(DockerImagesError):
-    """The answer is not what an engine sends: not HTTP, not JSON, or JSON of another shape."""
+    """The answer is not what an engine sends: not HTTP, not JSON, or not the expected JSON."""
 
     reason: Reason = "format"

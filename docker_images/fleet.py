@@ -1,6 +1,6 @@
 """Many engines, asked the same question at the same time.
 
-Refuses to know how an engine is asked: that is its client's.
+Refuses to know how an engine is asked: its client does.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,19 +45,19 @@ async def gather_images(
 
         answers = await gather_images({"prod-1": client, "prod-2": other}, dangling=True)
 
-    The answers have the keys and the order of `clients`. An engine that cannot be asked is an
-    entry, the `DockerImagesError`, and no exception. All calls begin together, so this returns when
-    the slowest has answered or timed out. The clients stay open.
+    The result has the keys and the order of `clients`. If an engine cannot be reached, its entry
+    is the `DockerImagesError`, and nothing is raised. All calls start together, so this returns
+    when the slowest one has answered or timed out. The clients stay open.
 
     Args:
-        clients: whom to ask, each under the key that its answer has.
+        clients: the engines to ask; each answer gets the key of its client.
         **question: the keywords of `DockerClient.list_images`; each call has the deadline of its
             client, or `timeout`.
 
     Raises:
-        TypeError: for an argument of the wrong type; calls under way are cancelled first.
-        ValueError: for an argument that cannot be right; calls under way are cancelled first.
-        RuntimeError: for a closed client; the other calls are cancelled first.
+        TypeError: for an argument of the wrong type; running calls are cancelled first.
+        ValueError: for an argument with an impossible value; running calls are cancelled first.
+        RuntimeError: if a client is closed; the other calls are cancelled first.
     """
     asked = cast("Question", _reusable(question))
     answers: dict[K, list[ImageSummary] | DockerImagesError] = {}
@@ -81,7 +81,7 @@ async def gather_images(
 
 
 def _reusable(value: Any) -> Any:
-    """The value with tuples for iterators, which only the first engine would see."""
+    """The value with tuples instead of iterators, which only the first engine would see."""
     if isinstance(value, Iterator):
         return tuple(value)
     if isinstance(value, Mapping):

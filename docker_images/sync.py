@@ -1,7 +1,9 @@
 """One blocking call, for scripts and threads.
 
-Refuses to know how an engine is asked: that is the client's.
+Refuses to know how an engine is asked: the client does.
 """
+
+from __future__ import annotations  # as in `client`
 
 from types import EllipsisType
 
@@ -34,34 +36,35 @@ def list_images(
     containers: bool = False,
     timeout: float | EllipsisType | None = ...,
 ) -> list[ImageSummary]:
-    """The images of an engine, from code that is not async.
+    """List the images of an engine, from code that is not async.
 
         from docker_images import sync
 
         for image in sync.list_images(dangling=True):
             print(image.short_id)
 
-    Each call runs an event loop of its own in a thread, connects and closes again; it blocks until
-    the answer is there. Inside a running event loop that blocks the loop: use `DockerClient` there,
-    as does whoever asks often. It raises what `DockerClient` and its `list_images` raise.
+    Each call runs its own event loop in a thread, connects, lists and closes the connection. It
+    blocks until the answer is there. Inside a running event loop that would block the loop: use
+    `DockerClient` there, and also if you list often. Raises the same errors as `DockerClient` and
+    its `list_images`.
 
     Args:
         host: the engine's address, as in `DockerClient`.
         context: the docker context that names the engine, as in `DockerClient`.
-        all: as in `DockerClient.list_images`, and so are the others.
-        dangling: as there.
-        label: as there.
-        exclude_label: as there.
-        reference: as there.
-        before: as there.
-        since: as there.
-        until: as there.
-        filters: as there.
-        shared_size: as there (API 1.42).
-        manifests: as there (API 1.47).
-        identity: as there (API 1.54).
-        containers: as there.
-        timeout: seconds for the call, 60 where it is not given; None for no limit.
+        all: as in `DockerClient.list_images`, like all following arguments.
+        dangling: as in `list_images`.
+        label: as in `list_images`.
+        exclude_label: as in `list_images`.
+        reference: as in `list_images`.
+        before: as in `list_images`.
+        since: as in `list_images`.
+        until: as in `list_images`.
+        filters: as in `list_images`.
+        shared_size: as in `list_images` (API 1.42).
+        manifests: as in `list_images` (API 1.47).
+        identity: as in `list_images` (API 1.54).
+        containers: as in `list_images`.
+        timeout: seconds for the call, 60 by default; None for no limit.
     """
     client = DockerClient(host, context=context)
 

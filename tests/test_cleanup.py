@@ -314,7 +314,7 @@ def test_a_list_without_any_name_may_be_of_any_store() -> None:
 @pytest.mark.parametrize(
     ("policy", "error", "text"),
     [
-        ({}, ValueError, "nothing says which images may go"),
+        ({}, ValueError, "nothing says which images can be removed"),
         ({"keep_reference": "web", "keep_label": "a"}, ValueError, "nothing says"),
         ({"keep_latest": 0}, ValueError, "keep_latest= must be 1 or more"),
         ({"keep_latest": True}, TypeError, "keep_latest="),

@@ -147,8 +147,8 @@ def test_what_matches_nothing_is_a_warning(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "nothing says which images may go; give --keep-latest"),
-        (["--keep-label", "a"], "nothing says which images may go"),
+        ([], "nothing says which images can be removed; give --keep-latest"),
+        (["--keep-label", "a"], "nothing says which images can be removed"),
         (["--keep-latest", "0"], "--keep-latest must be 1 or more"),
         (["--older-than", "soon"], "--older-than"),
         (["--only-reference", "["], "--only-reference has a bad pattern"),

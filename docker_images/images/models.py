@@ -87,22 +87,22 @@ class OCIPlatform(_Wire, frozen=True, kw_only=True):
 
 
 class OCIDescriptor(_Wire, frozen=True, kw_only=True):
-    """What a piece of content is, how large, and its digest: an OCI content descriptor."""
+    """The type, size and digest of a piece of content: an OCI content descriptor."""
 
     media_type: str = msgspec.field(default_factory=_text, name="mediaType")
-    """Media type of the content that is pointed to."""
+    """Media type of the content."""
     digest: str = msgspec.field(default_factory=_text)
     """`algorithm:hex` of the content."""
     size: Int = msgspec.field(default_factory=_number)
-    """Bytes of the content that is pointed to, not of the whole image."""
+    """Bytes of this content, not of the whole image."""
     urls: Many[str] = msgspec.field(default_factory=_nothing)
     """Where the content can be downloaded, if anywhere."""
     annotations: Texts = msgspec.field(default_factory=_empty)
-    """Free metadata."""
+    """Arbitrary metadata."""
     data: str | None = None
     """The content itself, in base64, if it is embedded."""
     platform: OCIPlatform | None = None
-    """The platform, if the descriptor says it."""
+    """The platform, if the descriptor has one."""
     artifact_type: str | None = msgspec.field(default=None, name="artifactType")
     """The type of an artifact that is not an image."""
 
@@ -117,7 +117,7 @@ class SignatureTimestamp(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """When a signature was made, according to a witness."""
 
     type: str = msgspec.field(default_factory=_text)
-    """The witness: `"Tlog"`, `"TimestampAuthority"`, or what a newer engine says."""
+    """The witness: `"Tlog"`, `"TimestampAuthority"`, or another word from a newer engine."""
     uri: str = msgspec.field(default_factory=_text, name="URI")
     """The address of the witness."""
     timestamp: str = msgspec.field(default_factory=_text)
@@ -125,7 +125,7 @@ class SignatureTimestamp(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
     @property
     def timestamp_datetime(self) -> datetime | None:
-        """`timestamp` as an aware datetime; None where it is not one."""
+        """`timestamp` as an aware datetime; None if it is not one."""
         return _rfc3339(self.timestamp)
 
 
@@ -135,7 +135,7 @@ class SignerIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     certificate_issuer: str = msgspec.field(default_factory=_text)
     """Who issued the certificate."""
     subject_alternative_name: str = msgspec.field(default_factory=_text)
-    """Whom the certificate is for: an e-mail address, or the URI of a workflow."""
+    """The subject of the certificate: an e-mail address, or the URI of a workflow."""
     issuer: str | None = None
     """URL of the OpenID provider that vouched for the signer."""
     build_signer_uri: str | None = msgspec.field(default=None, name="BuildSignerURI")
@@ -151,11 +151,11 @@ class SignerIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     source_repository_ref: str | None = None
     """The branch or tag that was built, such as `"refs/heads/main"`."""
     source_repository_identifier: str | None = None
-    """The number of this repository at its host; it stays when the name changes."""
+    """The number of this repository at its host, which stays the same if the name changes."""
     source_repository_owner_uri: str | None = msgspec.field(
         default=None, name="SourceRepositoryOwnerURI"
     )
-    """Whom this repository belongs to."""
+    """The owner of this repository."""
     source_repository_owner_identifier: str | None = None
     """The number of its owner at the host."""
     build_config_uri: str | None = msgspec.field(default=None, name="BuildConfigURI")
@@ -171,7 +171,7 @@ class SignerIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
 
 class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """A signature found on the image, and what the engine made of it."""
+    """A signature of the image, and whether the engine could verify it."""
 
     name: str | None = None
     """What the engine calls the signature."""
@@ -180,15 +180,15 @@ class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     known_signer: str | None = None
     """A signer that the engine knows by name, such as `"DHI"`."""
     docker_reference: str | None = None
-    """The name that was signed, of signatures that say it."""
+    """The name that was signed, if the signature has one."""
     signer: SignerIdentity | None = None
-    """Who signed; None where there is no certificate."""
+    """Who signed; None if there is no certificate."""
     signature_type: str | None = None
-    """`"bundle-v0.3"`, `"simplesigning-v1"`, or what a newer engine says."""
+    """`"bundle-v0.3"`, `"simplesigning-v1"`, or another word from a newer engine."""
     error: str | None = None
     """Why the signature could not be verified."""
     warnings: Many[str] = msgspec.field(default_factory=_nothing)
-    """What was odd about the signature, in the engine's words."""
+    """The engine's warnings about the signature."""
 
     def __post_init__(self: Any) -> None:
         if self.timestamps is None:
@@ -198,38 +198,38 @@ class SignatureIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
 
 class PullIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """That the image was pulled, and from where."""
+    """The image was pulled from here."""
 
     repository: str | None = None
     """Name of the repository, without a tag."""
 
 
 class BuildIdentity(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """That the image was built here, and by which build."""
+    """The image was built on this engine, by this build."""
 
     ref: str | None = None
     """The engine's reference to the build."""
     created_at: str = msgspec.field(default_factory=_text)
-    """RFC 3339, as the engine sends it; `0001-01-01T00:00:00Z` where it does not know."""
+    """RFC 3339, as the engine sends it; `0001-01-01T00:00:00Z` if unknown."""
 
     @property
     def created_at_datetime(self) -> datetime | None:
-        """`created_at` as an aware datetime; None where it is not one, or not known."""
+        """`created_at` as an aware datetime; None if it is not one, or unknown."""
         return _rfc3339(self.created_at)
 
 
 class Identity(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """Where an image came from, as far as the engine already knows (API 1.54).
 
-    A list never makes the engine compute it, so it may be missing now and there later.
+    A list does not make the engine compute it, so it can be missing now and there later.
     """
 
     signature: Many[SignatureIdentity] = msgspec.field(default_factory=_nothing)
     """The signatures that were found."""
     pull: Many[PullIdentity] = msgspec.field(default_factory=_nothing)
-    """Where it was pulled from; `()` where it was not."""
+    """Where it was pulled from; `()` if it was not pulled."""
     build: Many[BuildIdentity] = msgspec.field(default_factory=_nothing)
-    """Which builds made it here; `()` where none did."""
+    """The builds on this engine that made it; `()` if there are none."""
 
     def __post_init__(self: Any) -> None:
         if self.signature is None:
@@ -241,7 +241,7 @@ class Identity(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
 
 class ManifestSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """How much room one manifest takes."""
+    """How much disk space one manifest takes."""
 
     content: Int = msgspec.field(default_factory=_number)
     """Bytes of the blobs that are present, as they are stored (compressed)."""
@@ -250,21 +250,21 @@ class ManifestSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
 
 class UnpackedSize(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """How much room an unpacked image takes."""
+    """How much disk space an unpacked image takes."""
 
     unpacked: Int = msgspec.field(default_factory=_number)
-    """Bytes of the unpacked layers; 0 where nothing is unpacked."""
+    """Bytes of the unpacked layers; 0 if nothing is unpacked."""
 
 
 class ImageProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """What is known of a manifest that is an image for one platform."""
+    """What is known about a manifest that is an image for one platform."""
 
     platform: OCIPlatform = msgspec.field(default_factory=OCIPlatform)
-    """What it is made for."""
+    """The platform that it is made for."""
     identity: Identity | None = None
-    """Only with `identity=True` (API 1.54), and only what the engine has at hand."""
+    """Only with `identity=True` (API 1.54), and only as far as the engine already knows."""
     size: UnpackedSize = msgspec.field(default_factory=UnpackedSize)
-    """How much room it takes unpacked."""
+    """How much disk space it takes when unpacked."""
     containers: Many[str] = msgspec.field(default_factory=_nothing)
     """Ids of the containers that use this manifest."""
 
@@ -274,10 +274,10 @@ class ImageProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
 
 class AttestationProperties(_Wire, frozen=True, kw_only=True, rename="pascal"):
-    """What is known of a manifest that is an attestation."""
+    """What is known about a manifest that is an attestation."""
 
     for_: str = msgspec.field(default_factory=_text, name="For")
-    """Digest of the image manifest that is attested."""
+    """Digest of the image manifest that it is about."""
 
 
 class ImageManifestSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
@@ -290,9 +290,9 @@ class ImageManifestSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
     available: bool = msgspec.field(default_factory=_no)
     """Whether all of its content is present on the engine."""
     size: ManifestSize = msgspec.field(default_factory=ManifestSize)
-    """How much room it takes."""
+    """How much disk space it takes."""
     kind: str = msgspec.field(default_factory=_text)
-    """`"image"`, `"attestation"`, `"unknown"`, or what a newer engine says."""
+    """`"image"`, `"attestation"`, `"unknown"`, or another word from a newer engine."""
     image_data: ImageProperties | None = None
     """Only for `kind == "image"`."""
     attestation_data: AttestationProperties | None = None
@@ -300,40 +300,40 @@ class ImageManifestSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
 
 
 class ImageSummary(_Wire, frozen=True, kw_only=True):
-    """One image of an engine's list, with one meaning on every engine and API version.
+    """One image in an engine's list. It means the same on every engine and API version.
 
     Compared by value, hashed by `id`.
     """
 
     id: str = msgspec.field(name="Id")
-    """As the engine gives it: the digest of the image's config, or, with the containerd image
-    store, of its index or manifest. Compare ids of one engine only."""
+    """As the engine sends it: the digest of the image's config, or, with the containerd image
+    store, of its index or manifest. Only compare ids of the same engine."""
     parent_id: str = msgspec.field(default_factory=_text, name="ParentId")
-    """The image that this one was built on, by the classic builder; `""` where there is none."""
+    """The image that this one was built on, by the classic builder; `""` if there is none."""
     repo_tags: Many[str] = msgspec.field(default_factory=_nothing, name="RepoTags")
     """Names with a tag, as the engine writes them; `()` for an untagged image."""
     repo_digests: Many[str] = msgspec.field(default_factory=_nothing, name="RepoDigests")
-    """Names with a digest, as the engine writes them; `()` for an image never pulled or pushed."""
+    """Names with a digest, as the engine writes them; `()` if it was never pulled or pushed."""
     created: Int = msgspec.field(default_factory=_number, name="Created")
-    """When the image was made, in seconds since 1970, as the image's author says; 0 or
-    -62135596800 where nobody said. Podman then gives the time of loading. See `created_at`."""
+    """When the image was made, in seconds since 1970, according to the image itself; 0 or
+    -62135596800 if it does not say. Podman then sends the time of loading. See `created_at`."""
     size: Int = msgspec.field(default_factory=_number, name="Size")
-    """Bytes on disk. Images share layers: the sum over a list is more than the disk holds."""
+    """Bytes on disk. Images share layers, so the sum of a list is more than they take together."""
     shared_size: Int | None = msgspec.field(default=None, name="SharedSize")
-    """Bytes shared with other images. None unless asked for with `shared_size=True` (API 1.42)
-    and computed by the engine."""
+    """Bytes shared with other images. None unless you ask with `shared_size=True` (API 1.42) and
+    the engine computes it."""
     containers: Int | None = msgspec.field(default=None, name="Containers")
-    """How many containers use the image, stopped ones too. None where the engine did not count:
-    Docker does since API 1.51, Podman always."""
+    """How many containers use the image, including stopped ones. None if the engine did not count:
+    Docker counts since API 1.51, Podman always."""
     virtual_size: Int | None = msgspec.field(default=None, name="VirtualSize")
-    """What engines send below API 1.44, always equal to `size`; None above."""
+    """Below API 1.44 the same as `size`; None above."""
     labels: Texts = msgspec.field(default_factory=_empty, name="Labels")
-    """The labels of the image; `{}` where there are none."""
+    """The labels of the image; `{}` if there are none."""
     manifests: tuple[ImageManifestSummary, ...] | None = msgspec.field(
         default=None, name="Manifests"
     )
-    """What the image is made of. None unless asked for with `manifests=True` (API 1.47) and
-    provided, which takes the containerd image store."""
+    """What the image is made of. None unless you ask with `manifests=True` (API 1.47) and the
+    engine has the containerd image store."""
     descriptor: OCIDescriptor | None = msgspec.field(default=None, name="Descriptor")
     """What `id` points to (API 1.48, with the containerd image store); None elsewhere."""
 
@@ -342,10 +342,10 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """Every tag and digest, split into its parts; `str()` of one is its familiar form.
+        """All tags and digests, split into parts; `str()` of one is its familiar form.
 
-        Alike for Docker (`alpine:3`) and Podman (`docker.io/library/alpine:3`), and each once: the
-        containerd store has names with a digest among the tags as well.
+        They are the same for Docker (`alpine:3`) and Podman (`docker.io/library/alpine:3`). Each is
+        there only once, although the containerd store lists names with a digest twice.
         """
         return tuple(dict.fromkeys(map(Reference.parse, self.repo_tags + self.repo_digests)))
 
@@ -355,7 +355,7 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
         return tuple(name for name in self.references if name.tag is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """The image as plain data: the engine's own keys, and values of JSON."""
+        """The image as plain data: the engine's own keys, and values that JSON can hold."""
         return cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(self)))
 
     @property
@@ -365,9 +365,9 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def in_use(self) -> bool | None:
-        """Whether a container uses the image, stopped ones too; None where nobody counted.
+        """Whether a container uses the image, even a stopped one; None if they were not counted.
 
-        With `manifests`, engines name the containers of each manifest before they count them all.
+        With `manifests`, some engines name the containers of each manifest without counting them.
         """
         if self.containers is not None:
             return self.containers > 0
@@ -380,15 +380,15 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def available_platforms(self) -> tuple[OCIPlatform, ...]:
-        """The platforms whose content is all on the engine; `()` without `manifests`."""
+        """The platforms whose content is complete on the engine; `()` without `manifests`."""
         return tuple(data.platform for manifest, data in self._images() if manifest.available)
 
     @property
     def content_size(self) -> int | None:
         """Bytes of all blobs that are present, as they are stored; None without `manifests`.
 
-        `size` is this and `unpacked_size`. Attestations count, which `docker image ls --tree`
-        leaves out, and so do twice the blobs that two manifests share.
+        `size` is the sum of this and `unpacked_size`. Attestations are included, and blobs that two
+        manifests share are counted twice.
         """
         if self.manifests is None:
             return None
@@ -408,7 +408,7 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def created_at(self) -> datetime | None:
-        """`created` as an aware UTC datetime; None where it is unknown or no datetime holds it."""
+        """`created` as an aware UTC datetime; None if unknown, or too late for a datetime."""
         # Where nobody said, Docker 25 and later send 0, 20.10 the year 1. 9999 is the last year.
         if 0 < self.created <= 253402300799:
             return _EPOCH + timedelta(seconds=self.created)
@@ -416,10 +416,10 @@ class ImageSummary(_Wire, frozen=True, kw_only=True):
 
     @property
     def is_dangling(self) -> bool:
-        """Whether no tag and no digest refers to the image.
+        """Whether the image has no tag and no digest.
 
-        A digest without a name, as the containerd store gives for an image with parts missing,
-        refers to nothing.
+        A digest without a name does not count. The containerd store lists such digests for images
+        with missing parts.
         """
         return not self.repo_tags and not any("@" in digest for digest in self.repo_digests)
 

@@ -37,12 +37,11 @@ _BARE_DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
 class Reference(msgspec.Struct, frozen=True, gc=False):
     """A name of an image, split into its parts: `registry/path:tag@digest`.
 
-    `str()` gives the familiar form, as the docker command prints it and alike for Docker and
-    Podman: `alpine:3` for `docker.io/library/alpine:3`. `localhost/web:1` stays as it is: to Docker
-    that is a registry of its own, and Podman names so what is built here.
+    `str()` returns the familiar form, as the docker command prints it, for Docker and Podman alike:
+    `alpine:3` for `docker.io/library/alpine:3`. `localhost/web:1` stays as it is: for Docker that
+    is just another registry, and Podman uses it for images that are built locally.
 
-    Text that is not a reference, which no engine should send, is kept whole as the `path` of no
-    registry.
+    Text that is not a reference, which no engine should send, becomes a `path` without a registry.
     """
 
     registry: str
@@ -52,13 +51,13 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
     """The path within the registry, such as `"team/web"`; `"alpine"` for docker.io's
     `library/alpine`. `""` for a digest without a name."""
     tag: str | None = None
-    """Such as `"latest"`; None where the name has none."""
+    """Such as `"latest"`; None if the name has none."""
     digest: str | None = None
-    """Such as `"sha256:…"`; None where the name has none."""
+    """Such as `"sha256:…"`; None if the name has none."""
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Split what an engine lists as a tag or a digest; never raises."""
+        """Split a tag or digest from an engine into its parts; never raises."""
         if re.fullmatch(_BARE_DIGEST, text):
             return cls("", "", None, text)
         head, slash, rest = text.partition("/")
@@ -78,9 +77,9 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def repository(self) -> str:
-        """What docker's REPOSITORY column says: `"alpine"`, `"ghcr.io/team/web"`.
+        """What docker shows in the column REPOSITORY: `"alpine"`, `"ghcr.io/team/web"`.
 
-        The registry is included. Two images of different registries never share a repository.
+        This includes the registry, so images of different registries never share a repository.
         """
         return self.path if self.registry in ("", _HUB) else f"{self.registry}/{self.path}"
 
