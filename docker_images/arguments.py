@@ -48,7 +48,7 @@ def text(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise wrong(argument, "a str", value)
     if not value:
-        raise ValueError(f"{keyword(argument)} is an empty text")
+        raise ValueError(f"{keyword(argument)} is an empty string")
     return _unicode(argument, value)
 
 
@@ -57,7 +57,7 @@ def _unicode(argument: str, value: str) -> str:
     try:
         plain.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{keyword(argument)} holds a lone surrogate: {plain!a:.80}") from None
+        raise ValueError(f"{keyword(argument)} contains a lone surrogate: {plain!a:.80}") from None
     return plain
 
 
@@ -149,7 +149,7 @@ def ago(argument: str, span: timedelta) -> float:
 
 def limit(argument: str, value: object) -> float | None:
     """The seconds that something may take; None for no limit."""
-    return None if value is None else seconds(argument, value, "; None: no limit")
+    return None if value is None else seconds(argument, value, "; None means no limit")
 
 
 def seconds(argument: str, value: object, instead: str = "") -> float:

@@ -103,7 +103,7 @@ class DockerClient:
         if transport is not None and (host is not None or context is not None):
             raise ValueError("transport already leads to an engine; leave out host and context")
         if transport is not None and not hasattr(transport, "handle_async_request"):
-            raise TypeError(f"transport must have handle_async_request, as httpx's: {transport!r}")
+            raise TypeError(f"transport must have the method handle_async_request, like those of httpx: {transport!r}")
         if api_version is not None and not isinstance(api_version, ApiVersion):
             if not isinstance(api_version, str):
                 raise TypeError(f"api_version must be a str such as '1.47', not {api_version!r}")
@@ -368,7 +368,7 @@ class DockerClient:
         """Make a call under its deadline."""
         if self._closed:
             await self.aclose()  # what belongs to this event loop
-            raise RuntimeError("this client is closed; make another one")
+            raise RuntimeError("this client is closed; create another one")
         seconds = self._timeout if timeout is ... else arguments.limit("timeout", timeout)
         try:
             with time_limit(seconds):

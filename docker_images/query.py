@@ -271,7 +271,7 @@ def _is_older(until: object, now: Callable[[], float]) -> Condition:
             "until", "an aware datetime, a timedelta or seconds since 1970", until
         )
     if isinstance(until, float) and not math.isfinite(until):
-        raise ValueError(f"{keyword('until')} is not a moment: {until}")
+        raise ValueError(f"{keyword('until')} is not a time: {until}")
     bound = until
     return lambda image, _: 0 < image.created < bound
 

@@ -117,7 +117,7 @@ def test_the_form_table_is_the_table(host: str) -> None:
     [
         (["-f", "dangling=true", "--no-dangling"], "dangling is asked for twice"),
         (["-f", "before=a", "-f", "before=b"], "before is asked for twice"),
-        ([""], "--reference is an empty text"),
+        ([""], "--reference is an empty string"),
         (["-q", "--total"], "--total is for the table and for --tree"),
     ],
 )

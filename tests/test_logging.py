@@ -34,8 +34,8 @@ async def test_negotiation_is_told_once_and_again_when_the_engine_changes(
                         await client.list_images()
     at = f"unix://{path} (host=)"
     assert told(caplog) == [
-        ("INFO", f"{at} speaks API 1.41; so far: not asked"),
-        ("INFO", f"{at} speaks API 1.55; so far: 1.41"),
+        ("INFO", f"{at} speaks API 1.41; before: unknown"),
+        ("INFO", f"{at} speaks API 1.55; before: 1.41"),
     ]
 
 

@@ -132,7 +132,7 @@ class Engine:
             if isinstance(error, DockerImagesError):
                 raise
             compressed = "content-encoding" in response.headers
-            reason = "it is compressed, and nobody asked for that" if compressed else str(error)
+            reason = "it is compressed, which was not asked for" if compressed else str(error)
             raise ResponseFormatError(
                 f"{self._at} answered with a list that cannot be read: {printable(reason)}; "
                 "is this the address of a Docker API?",
@@ -160,7 +160,7 @@ class Engine:
             return msgspec.json.decode(said, type=type)
         except (ValueError, RecursionError) as error:
             raise ResponseFormatError(
-                f"{self._at} answered {path} with what cannot be read: {printable(str(error))}; "
+                f"{self._at} answered {path} with something that cannot be read: {printable(str(error))}; "
                 "is this the address of a Docker API?",
                 endpoint=self.endpoint,
             ) from error
@@ -285,7 +285,7 @@ class Engine:
                 raise responses.refusal(400, message, self.endpoint)
             raise ApiVersionError(
                 f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
-                "leave the version out and it is negotiated",
+                "leave the version out to have it negotiated",
                 endpoint=self.endpoint,
             )
         theirs = _newest(response)
@@ -317,7 +317,7 @@ class Engine:
         if podman:
             raise self._unsupported(options[0], "no such option")
         if theirs is None:
-            raise self._unsupported(options[0], "an API version that it does not tell")
+            raise self._unsupported(options[0], "an unknown API version")
         version = versions.spoken(asked, theirs)
         if option := versions.first_missing(options, version):
             raise self._unsupported(option, f"API {version}")
@@ -343,7 +343,7 @@ class Engine:
 
     def _know(self, newest: ApiVersion) -> None:
         if newest != self.newest:
-            _log.info("%s speaks API %s; so far: %s", self._at, newest, self.newest or "not asked")
+            _log.info("%s speaks API %s; before: %s", self._at, newest, self.newest or "unknown")
         self.newest, self.version = newest, versions.agree(newest)
 
     async def _get(self, path: str, params: str = "", *, takes_turn: bool = True) -> httpx.Response:

@@ -253,8 +253,8 @@ async def _check_anchors(engine: Engine, query: Query, images: Images) -> None:
                 found = await engine.list(alone)
             if any(_is_called(image, anchor) for image in found):
                 raise UnsupportedByEngineError(
-                    f"{keyword(option, repr(anchor))} names an image without a time, with which "
-                    f"{engine.info} at {engine.endpoint} can compare nothing; name another image",
+                    f"{keyword(option, repr(anchor))} names an image without a time, with "
+                    f"which {engine.info} at {engine.endpoint} cannot compare; name another image",
                     endpoint=engine.endpoint,
                     option=option,
                     needed="an image that says when it was made",

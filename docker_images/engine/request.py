@@ -42,4 +42,4 @@ def build_request(
     try:
         return httpx.Request("GET", url, headers=fields, extensions=extensions)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise EndpointError(f"{origin} is no address: {error}") from error
+        raise EndpointError(f"{origin} is not a valid address: {error}") from error

@@ -26,16 +26,16 @@ __all__ = [
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
-    """Who answers, as the headers of an answer tell it."""
+    """The engine that answers, according to the headers of its answer."""
 
     name: str
-    """`"Docker"`, `"Podman"`, or what another engine calls itself; `""` where it does not say."""
+    """`"Docker"`, `"Podman"`, or what another engine calls itself; `""` if unknown."""
     version: str
-    """The version of the engine, such as `"20.10.24+dfsg1"`; `""` where it does not say."""
+    """The version of the engine, such as `"20.10.24+dfsg1"`; `""` if unknown."""
     api_version: ApiVersion | None
-    """The newest API version of the engine; None where it does not say (Docker 1.12)."""
+    """The newest API version of the engine; None if it does not say (Docker 1.12)."""
     os_type: str | None
-    """`"linux"` or `"windows"`; None where it does not say."""
+    """`"linux"` or `"windows"`; None if unknown."""
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.name, self.version) if part) or "the engine"
@@ -126,15 +126,17 @@ def _next_step(status: int, message: str) -> str:
     if re.search("HTTP request (to an HTTPS server|was sent to HTTPS port)|SSL-enabled", message):
         return "; this port wants TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
     if 300 <= status < 400:
-        return "; redirects are not followed: name the final address"
+        return "; redirects are not followed; use the final address"
     if status == 407:
-        return "; has HTTP_PROXY the right user and password?"
+        return "; does HTTP_PROXY have the right user and password?"
     if status in (401, 403):
-        return "; something before the engine refuses: it must allow GET /images/json"
+        return "; something in front of the engine refuses; it must allow GET /images/json"
     if status in (502, 503, 504):
-        return "; the engine behind this address is down: try again later"
+        return "; the engine behind this address is down; try again later"
+    if re.search("(?i)no such image|image not known", message):
+        return "; name an image that this engine has"
     if status >= 500:
-        return "; if the question is right, the engine's log says more"
+        return "; if the arguments are right, the engine's log may say more"
     if 400 <= status < 500:
-        return "; check what is asked for, and whether this is the address of a Docker API"
+        return "; check the arguments, and whether this is the address of a Docker API"
     return "; is this the address of a Docker API?"

@@ -149,7 +149,7 @@ class ImagesWatch:
 
     async def __aenter__(self) -> Self:
         if self._tasks is not None:
-            raise RuntimeError("a watch is entered once; make another one")
+            raise RuntimeError("a watch can be entered only once; create another one")
         began = self._clock.now()
         images = await self._source.list()
         self._schedule = Schedule(
@@ -199,7 +199,7 @@ class ImagesWatch:
         if self._tasks is None:
             raise RuntimeError("enter the watch first: async with client.watch_images() as watch")
         if self._iterating:
-            raise RuntimeError("another task waits for an update of this watch already")
+            raise RuntimeError("another task is already waiting for an update of this watch")
         self._iterating = True
         try:
             while True:
