@@ -103,7 +103,9 @@ class DockerClient:
         if transport is not None and (host is not None or context is not None):
             raise ValueError("transport already leads to an engine; leave out host and context")
         if transport is not None and not hasattr(transport, "handle_async_request"):
-            raise TypeError(f"transport must have the method handle_async_request, like those of httpx: {transport!r}")
+            raise TypeError(
+                f"transport must have the method handle_async_request, like those of httpx: {transport!r}"
+            )
         if api_version is not None and not isinstance(api_version, ApiVersion):
             if not isinstance(api_version, str):
                 raise TypeError(f"api_version must be a str such as '1.47', not {api_version!r}")

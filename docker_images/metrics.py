@@ -1,4 +1,4 @@
-"""What watches know, as metrics for Prometheus: a scrape reads memory and asks no engine.
+"""What watches know, as metrics for Prometheus. A scrape only reads memory; no engine is asked.
 
     from prometheus_client import REGISTRY
     from docker_images.metrics import ImagesCollector
@@ -36,7 +36,7 @@ __all__ = ["ImagesCollector", "Watched"]
 
 
 class Watched(Protocol):
-    """What is read of a watch; every `ImagesWatch` has it."""
+    """What the collector reads from a watch; every `ImagesWatch` has these attributes."""
 
     @property
     def images(self) -> Sequence[ImageSummary]:
@@ -45,12 +45,12 @@ class Watched(Protocol):
 
     @property
     def updated_at(self) -> datetime | None:
-        """When it came; None before the first."""
+        """When that list was received; None before the first."""
         ...
 
     @property
     def error(self) -> DockerImagesError | None:
-        """Why the engine cannot be asked at present; None when it can."""
+        """Why the engine cannot be reached at the moment; None if it can."""
         ...
 
     @property
@@ -60,22 +60,22 @@ class Watched(Protocol):
 
     @property
     def lists(self) -> int:
-        """How many lists came."""
+        """How many lists were received."""
         ...
 
     @property
     def list_seconds(self) -> float:
-        """How long all of them took."""
+        """How long all of them took together."""
         ...
 
     @property
     def events(self) -> int:
-        """How many events came."""
+        """How many events were received."""
         ...
 
     @property
     def reconnects(self) -> int:
-        """How often the stream of events was opened again."""
+        """How often the event stream was reopened."""
         ...
 
 
@@ -163,21 +163,21 @@ OTHER = "other"
 
 
 class ImagesCollector(Collector):
-    """Tells prometheus_client what watches know: `registry.register(ImagesCollector(watches))`.
+    """Metrics about the images of watches: `registry.register(ImagesCollector(watches))`.
 
-    A watch that was left has no series, and an engine that cannot be asked has none of images, only
-    `docker_images_up` 0 and what was counted. Watches with `containers=True` know what is in use,
-    and those with `shared_size=True` what is free at least.
+    A closed watch has no series. An engine that cannot be reached has no series about images, only
+    `docker_images_up` 0 and the counters. Watches with `containers=True` know what is in use, and
+    those with `shared_size=True` how much can be freed at least.
 
     Args:
-        watches: read anew at each scrape, so engines may come and go; the key is the label
-            `engine`.
-        repositories: how many repositories, the largest first, have series of their own; all
-            others together are `other`.
+        watches: the watches; each key is the label `engine`. The mapping is read at each scrape, so
+            you can add and remove engines.
+        repositories: how many repositories, the largest first, have their own series; all others
+            together are `other`.
 
     Raises:
-        TypeError: where `repositories` is no int.
-        ValueError: where `repositories` is negative.
+        TypeError: if `repositories` is not an int.
+        ValueError: if `repositories` is negative.
     """
 
     def __init__(self, watches: Mapping[str, Watched], *, repositories: int = 0) -> None:
@@ -186,14 +186,14 @@ class ImagesCollector(Collector):
         self._counted: dict[str, tuple[datetime, _Totals]] = {}  # by the time of the list
 
     def describe(self) -> Iterator[Metric]:
-        """The names of the series, without any."""
+        """The names of the metrics, without series."""
         yield from self._families().values()
 
     def collect(self) -> Iterator[Metric]:
         """The series of all engines.
 
-        A new list is counted here, once, and not in the event loop: call this in a thread, as
-        prometheus_client's own servers do.
+        A new list is counted here, once. This should not happen in the event loop: call it in a
+        thread, like prometheus_client's own servers.
         """
         families = self._families()
         counted: dict[str, tuple[datetime, _Totals]] = {}

@@ -488,11 +488,19 @@ async def test_a_refused_ping_is_the_engines_error() -> None:
 @pytest.mark.parametrize(
     ("answer", "said", "step"),
     [
-        pytest.param(message(404, "No such image: x"), "No such image: x", "", id="404"),
+        pytest.param(
+            message(404, "No such image: x"), "No such image: x", "; name an image that", id="404"
+        ),
+        pytest.param(
+            httpx.Response(500, json={"cause": "image not known", "message": "x: image not known"}),
+            "x: image not known",
+            "; name an image that",
+            id="no such image, as Podman says it",
+        ),
         pytest.param(
             httpx.Response(500, json={"cause": "c", "message": "m", "response": 500}),
             "m",
-            "log says more",
+            "log may say more",
             id="Podman",
         ),
         pytest.param(

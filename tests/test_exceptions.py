@@ -390,7 +390,7 @@ REFUSED = b'{"message":"no such filter"}'
 TOLD = [
     pytest.param(
         *(answering(answer(REFUSED, "400 Bad Request")), {"filters": {"x": "y"}}),
-        *(EngineResponseError, "status", "answered 400: no such filter", "check what is asked"),
+        *(EngineResponseError, "status", "answered 400: no such filter", "check the arguments"),
         id="a question that is refused",
     ),
     pytest.param(

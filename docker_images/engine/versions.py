@@ -42,7 +42,7 @@ class ApiVersion(msgspec.Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str) -> "ApiVersion":
-        """Read `"1.47"`; anything else is a `ValueError`."""
+        """Parse text such as `"1.47"`; raises `ValueError` for anything else."""
         if not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", text):
             raise ValueError(f"not an API version: {text[:40]!r}; it looks like '1.47'")
         major, minor = text.split(".")
@@ -53,9 +53,9 @@ class ApiVersion(msgspec.Struct, frozen=True, order=True):
 
 
 OLDEST = ApiVersion(1, 24)
-"""The oldest API version this library speaks (Docker 1.12, 2016)."""
+"""The oldest API version that this library supports (Docker 1.12, 2016)."""
 NEWEST = ApiVersion(1, 55)
-"""The newest released API version this library knows (Docker 29.6)."""
+"""The newest released API version that this library supports (Docker 29.6)."""
 
 # What engines silently ignore below these versions, and Podman at any.
 # moby daemon/server/router/image/image_routes.go:490-505@b985e23

@@ -30,23 +30,24 @@ _Exchange = tuple[
 
 
 class EngineTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that leads to a container engine, by any way that an endpoint may name.
+    """An httpx transport to a container engine, over any kind of endpoint.
 
         transport = EngineTransport(resolve_endpoint())
         async with httpx.AsyncClient(transport=transport, base_url="http://docker") as client:
             print((await client.get("/version")).json())
 
-    It sends `GET` requests only, over HTTP/1.1, to the endpoint and nowhere else: of the URL only
-    path and query count. It keeps idle connections, and may be used in several event loops and
-    threads, in each of which at most 100 requests are under way at the same time.
+    It only sends `GET` requests, over HTTP/1.1, and only to the endpoint: it uses just the path and
+    query of the URL. It keeps idle connections, and can be used in several event loops and threads,
+    with at most 100 requests at the same time in each of them.
 
-    Of httpx's timeouts it honours `connect` (until TCP, TLS, a proxy and ssh let us through),
-    `read` (for each piece of an answer) and `pool` (for a turn). What goes wrong on the way is a
-    `DockerImagesError`, and no exception of httpx's.
+    Of httpx's timeouts it honours `connect` (until TCP, TLS, a proxy and ssh are through), `read`
+    (for each piece of an answer) and `pool` (for waiting until there are fewer than 100 requests).
+    If something goes wrong on the way, it raises a `DockerImagesError` and not an exception of
+    httpx.
 
     Args:
-        endpoint: where to, as `resolve_endpoint` finds it.
-        max_response_bytes: the length that an answer may announce.
+        endpoint: the engine, for example from `resolve_endpoint`.
+        max_response_bytes: the largest length that an answer can declare.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
@@ -60,14 +61,14 @@ class EngineTransport(httpx.AsyncBaseTransport):
         return self._pools.get()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request. The body of its answer is read as it is iterated over.
+        """Send a request. The body of its answer is read while you iterate over it.
 
         Args:
             request: a `GET`.
 
         Raises:
-            ValueError: for a request that is no `GET`.
-            DockerImagesError: for what goes wrong on the way, and while the body is read.
+            ValueError: if the request is not a `GET`.
+            DockerImagesError: if something goes wrong on the way, or while the body is read.
         """
         pool = self._pools.get()
         timeouts = request.extensions.get("timeout") or {}
