@@ -104,7 +104,7 @@ class DockerClient:
             raise ValueError("transport already leads to an engine; leave out host and context")
         if transport is not None and not hasattr(transport, "handle_async_request"):
             raise TypeError(
-                f"transport must have the method handle_async_request, like those of httpx: {transport!r}"
+                f"transport must have the method handle_async_request, as in httpx: {transport!r}"
             )
         if api_version is not None and not isinstance(api_version, ApiVersion):
             if not isinstance(api_version, str):

@@ -106,7 +106,7 @@ def test_it_has_an_address_only_inside_the_block() -> None:
 
 def test_it_can_run_again_but_not_twice_at_once() -> None:
     engine = FakeEngine()
-    with engine, pytest.raises(RuntimeError, match="running already"):
+    with engine, pytest.raises(RuntimeError, match="already running"):
         engine.__enter__()
     with engine:
         assert engines.call(engine.host, "GET", "/_ping").status == 200

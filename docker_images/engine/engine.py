@@ -160,8 +160,8 @@ class Engine:
             return msgspec.json.decode(said, type=type)
         except (ValueError, RecursionError) as error:
             raise ResponseFormatError(
-                f"{self._at} answered {path} with something that cannot be read: {printable(str(error))}; "
-                "is this the address of a Docker API?",
+                f"{self._at} answered {path} with something that cannot be read: "
+                f"{printable(str(error))}; is this the address of a Docker API?",
                 endpoint=self.endpoint,
             ) from error
 

@@ -1,9 +1,9 @@
-"""What can go wrong between a client and an engine, as data that the server acts out.
+"""What can go wrong between a client and an engine, as data that the server acts on.
 
-Each function makes a `Fault`. With `nth` it hits one request: the nth of `engine.requests`, counted
-from 1 over those whose path is `path`; without, it hits each. `path` is as in `Request.path`:
-`"/images/json"`. What `events` makes is for the stream of events alone; of the others those that
-end an answer in its midst end the stream, too.
+Each function makes a `Fault`. With `nth` it affects only one request: the nth of `engine.requests`,
+counted from 1 among those with this `path`. Without `nth` it affects all of them. `path` is as in
+`Request.path`: `"/images/json"`. `events` is only about the stream of events; other faults that end
+an answer early end that stream, too.
 """
 
 from typing import Literal
@@ -34,17 +34,17 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """The function that made it."""
     nth: int | None = None
-    """Which request it hits, counted from 1; None: each."""
+    """Which request it affects, counted from 1; None for all."""
     path: str | None = None
-    """The path that it hits; None: each."""
+    """The path that it affects; None for all."""
     answer: Answer | None = None
-    """Sent in place of the engine's answer."""
+    """Sent instead of the engine's answer."""
     drop: tuple[str, ...] = ()
-    """Headers that the answer loses."""
+    """Headers that are removed from the answer."""
     raw: bytes | None = None
-    """Sent in place of any HTTP."""
+    """Sent instead of HTTP."""
     send: Literal["everything", "half", "head", "nothing"] = "everything"
-    """How much is sent; half is the head and half of the body."""
+    """How much is sent; `"half"` is the head and half of the body."""
     then: Literal["go on", "hang", "close", "reset"] = "go on"
     """What happens after that."""
     size: int | None = None
@@ -52,7 +52,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     pause: float = 0
     """Seconds to wait before each of them."""
     telling: Telling | None = None
-    """How the events are told, if it is about them."""
+    """How events are sent, if the fault is about them."""
 
     @property
     def stream(self) -> Telling | None:
@@ -70,7 +70,7 @@ def hang(
     nth: int | None = None,
     path: str | None = None,
 ) -> Fault:
-    """No answer, or no more of one, until the client gives up."""
+    """No answer, or only part of one, until the client gives up."""
     return Fault(name="hang", send=after, then="hang", nth=nth, path=path)
 
 
@@ -92,7 +92,7 @@ def reset(
 
 
 def close_after_head(*, nth: int | None = None, path: str | None = None) -> Fault:
-    """The connection ends after the head, with a body announced."""
+    """The connection ends after the head, although a body was declared."""
     return Fault(name="close_after_head", send="head", then="close", nth=nth, path=path)
 
 
@@ -136,7 +136,7 @@ def forbidden(*, nth: int | None = None, path: str | None = None) -> Fault:
 
 
 def no_api_version(*, nth: int | None = None, path: str | None = None) -> Fault:
-    """The engine's answer, but something in front of it took the `Api-Version` away."""
+    """The engine's answer, without `Api-Version`, as if something in front had removed it."""
     return Fault(name="no_api_version", drop=("Api-Version",), nth=nth, path=path)
 
 
@@ -154,14 +154,14 @@ def events(
 ) -> Fault:
     """A stream of events with any of these faults, or several of them.
 
-    `cut`: it breaks after so many bytes behind its head. `then` says how: it ends, is reset, or
-    stays open with nothing more to come, as a connection does that is half open; with `cut=0` such
-    a stream is silent from the start. `late`: each event comes so many seconds after it happened,
-    by the engine's clock. `lose`: every so manieth is lost, with 1 all are. `twice`: each comes
-    twice. `backwards`: those that are due together come in the wrong order. `foreign`: so many
-    events of images that this engine does not have come right after the head, from an hour ago,
-    and one before each event, as from Podman, whose stores share a log. `clock`: each says it
-    happened so many seconds later. `nth` counts the streams.
+    `cut`: it breaks after this many bytes of its body. `then` says how: it ends, is reset, or stays
+    open without anything more, like a half-open connection; with `cut=0` such a stream is silent
+    from the start. `late`: each event comes this many seconds late, by the engine's clock. `lose`:
+    every nth event is lost; with 1 all are. `twice`: each event comes twice. `backwards`: events
+    that are due together come in the wrong order. `foreign`: there are events of images that this
+    engine does not have, this many right after the head, from an hour ago, and one before each
+    event, as from Podman, whose stores share a log. `clock`: each event says that it happened this
+    many seconds later. `nth` counts the streams.
     """
     telling = Telling(
         cut=cut,

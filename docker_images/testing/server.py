@@ -72,11 +72,11 @@ class FakeEngine:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.images: Images = Images(images, clock=clock)
-        """What the engine holds; change it at any time."""
+        """The images of the engine; change them at any time."""
         self.requests: list[Request] = []
-        """What was asked, oldest first; clear it to count anew."""
+        """The requests so far, oldest first; clear it to start again."""
         self.faults: list[Fault] = list(faults)
-        """What goes wrong; append to it and clear it at any time. The first that fits counts."""
+        """What goes wrong; change it at any time. The first fault that fits is used."""
         self.strict = strict
         self._shape = _shape(engine, api_version, min_api_version)
         self._unknown: list[Request] = []
@@ -101,7 +101,7 @@ class FakeEngine:
 
     @property
     def host(self) -> str:
-        """Where it listens: what to pass as `host=`, or to set as `DOCKER_HOST`."""
+        """Its address, to pass as `host=` or to set as `DOCKER_HOST`."""
         if not self._host:
             raise RuntimeError("a FakeEngine has an address only inside its `with` block")
         return self._host
@@ -109,17 +109,17 @@ class FakeEngine:
     def become(
         self, engine: str, *, api_version: str | None = None, min_api_version: str | None = None
     ) -> None:
-        """Upgrade, downgrade or replace the engine: another one, the same socket and images."""
+        """Become another engine, at the same address and with the same images."""
         self._shape = _shape(engine, api_version, min_api_version)
         self.restart()
 
     def restart(self) -> None:
-        """Drop every connection and listen anew, at the same address."""
+        """Drop every connection, and listen again at the same address."""
         self.stop()
         self.start()
 
     def stop(self) -> None:
-        """Drop every connection and stop listening; the socket's file goes away."""
+        """Drop every connection, stop listening, and remove the socket file."""
         self._in_loop(self._stop)
 
     def start(self) -> None:
@@ -171,7 +171,7 @@ class FakeEngine:
 
     def _unused(self) -> None:
         if self._tasks is not None:
-            raise RuntimeError("this FakeEngine is running already")
+            raise RuntimeError("this FakeEngine is already running")
 
     def _complain(self, error: BaseException | None) -> None:
         if self._failure is not None and error is None:
@@ -180,9 +180,9 @@ class FakeEngine:
             return
         asked = ", ".join(dict.fromkeys(f"{one.method} {one.target}" for one in self._unknown))
         text = (
-            f"the fake {self.engine} was asked for what it does not know: {asked}; it answers "
-            "/images/json, /images/{name}/json, /containers/json, /events, /_ping and /version. "
-            "FakeEngine(strict=False) lets it pass"
+            f"the fake {self.engine} was asked for something that it does not know: {asked}; it "
+            "knows /images/json, /images/{name}/json, /containers/json, /events, /_ping and "
+            "/version. FakeEngine(strict=False) allows it"
         )
         if error is None:
             raise UnknownRequest(text)
