@@ -181,7 +181,7 @@ async def test_a_second_task_may_not_iterate_at_the_same_time(anyio_backend: str
         ):
             tasks.start_soon(anext, watch)
             await anyio.sleep(0.05)
-            with pytest.raises(RuntimeError, match="another task waits"):
+            with pytest.raises(RuntimeError, match="another task is already waiting"):
                 await anext(watch)
             tasks.cancel_scope.cancel()
 
