@@ -28,7 +28,6 @@ import anyio
 import docker
 import engines
 import httpx
-import podman
 import pytest
 import trio
 from command import run
@@ -255,16 +254,27 @@ def test_a_call_of_aiodocker_has_its_call_here(theirs: str, here: str, host: str
     assert found == expected
 
 
+@pytest.mark.xdist_group(engines.at_hand("podman 5.8"))
 @pytest.mark.parametrize(("theirs", "here"), moves("podman-py"))
 def test_a_call_of_podman_py_has_its_call_here(theirs: str, here: str, live: engines.Live) -> None:
     """podman-py speaks Podman's own API, which the fake engine does not."""
+    podman = pytest.importorskip("podman")
     host = live.host("podman 5.8")
     theirs, here = (text.replace("shop/web", "demo/web") for text in (theirs, here))
     with podman.PodmanClient(base_url=host) as client:
-        expected = alike(eval(theirs, {"client": client}))
+        expected = eval(theirs, {"client": client})
+    if "until" in theirs:  # ours leaves out images whose time is unknown, as the page says
+        expected = [one for one in expected if one.attrs["Created"] > 0]
     found = asyncio.run(ours(here, host))
-    assert found == expected
-    assert found or "dangling" in here
+    assert plain(found) == plain(alike(expected))
+    assert found
+
+
+def plain(value: Any) -> Any:
+    """Without the prefix of ids, and without order: Podman's own API has neither."""
+    if not isinstance(value, list):
+        return value
+    return sorted(one.removeprefix("sha256:") if isinstance(one, str) else one for one in value)
 
 
 @pytest.mark.parametrize(("theirs", "here"), moves("command"))
