@@ -2,8 +2,11 @@
 
 import random
 from math import inf
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from docker_images.watch.schedule import Backoff, Bucket, Schedule
 
@@ -91,6 +94,13 @@ def test_an_event_that_came_while_a_list_was_made_is_a_reason_for_the_next() -> 
     schedule.event(10.5, old=False)
     schedule.listed(10.3, 11, 1.0)
     assert schedule.due() == 11, "10.8 is over"
+
+
+def test_an_event_in_the_moment_in_which_a_list_begins_is_a_reason_for_the_next() -> None:
+    schedule = opened()
+    schedule.event(10, old=False)
+    schedule.listed(10, 10.1, 1.0)
+    assert schedule.due() == 10.3
 
 
 def test_an_old_event_is_a_reason_for_the_later_list_only() -> None:
@@ -275,3 +285,135 @@ def test_the_later_list_waits_until_it_leaves_enough_for_another() -> None:
     assert schedule.due() > 105.3 + 30  # it takes 5 s, and 1 is left
     schedule.event(106, old=False)
     assert schedule.due() == 106.3  # a change is not put off
+
+
+# Whatever comes when
+
+
+class Told:
+    """What a schedule was told, in order, and by when it must list therefore.
+
+    A list stands for what was told before it began, whatever came while it was made. No two things
+    happen in one moment.
+    """
+
+    def __init__(self, takes: float, *, interval: float) -> None:
+        self.now, self._takes, self._interval = 1_800_000_000.0, takes, interval
+        self.schedule = Schedule(self.now, interval=interval, poll=30, reopen=300)
+        self._listing: tuple[float, int, int] | None = None
+        self._fresh: list[float] = []  # events that are a reason for a list
+        self._opened: list[float] = []  # heads of streams, and refusals
+        self._hint: float | None = None
+        self._failed_at: float | None = None
+        self._began = self.now
+        self.schedule.listed(self.now, self.now + takes, 0.5, free=True)
+        self.now += takes
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass; the consumer lists as soon as it shall."""
+        self.now += 0.001
+        end = self.now + seconds
+        if self._listing is None and self.schedule.due() <= end:
+            self.now = max(self.now, self.schedule.due())
+            self._listing = self.now, len(self._fresh), len(self._opened)
+        self.now = max(self.now, end)
+
+    def event(self, old: bool) -> None:
+        if self.schedule.state == "open":
+            self.now += 0.001
+            self.schedule.event(self.now, old=old)
+            self._hint = self.now
+            if not old:
+                self._fresh.append(self.now)
+
+    def burst(self, count: int) -> None:
+        for _ in range(count):
+            self.event(old=False)
+            self.passes(0.1)
+            self.holds()
+
+    def lost(self) -> None:
+        if self.schedule.state == "open":
+            self.schedule.lost()
+
+    def opened(self) -> None:
+        if self.schedule.state != "open":
+            self.now += 0.001
+            self.schedule.opened(self.now, 0.5)
+            self._opened.append(self.now)
+            self._hint, self._failed_at = self.now, None
+
+    def refused(self) -> None:
+        if self.schedule.state != "open":
+            self.now += 0.001
+            if self.schedule.state == "connecting":
+                self._opened.append(self.now)
+                self._failed_at = None
+            self.schedule.refused(self.now, 0.5)
+
+    def answers(self) -> None:
+        """The list that is made comes."""
+        if self._listing is None:
+            return
+        (began, fresh, opened), self._listing = self._listing, None
+        self.now = max(self.now, began + self._takes)
+        self.schedule.listed(began, self.now, 0.5)
+        del self._fresh[:fresh], self._opened[:opened]
+        if self._hint is not None and self._hint + 2.5 <= began:
+            self._hint = None
+        self._began, self._failed_at = began, None
+
+    def fails(self, refused: bool) -> None:
+        if self._listing is not None:
+            self._listing = None
+            self.schedule.failed(self.now, 0.5, refused=refused, hopeless=False)
+            self._failed_at = self.now
+
+    def holds(self) -> None:
+        """Whether the next list is due in time, and not without a reason."""
+        schedule, bucket = self.schedule, self.schedule.bucket
+        if self._listing is not None:
+            return
+        due = schedule.due()
+        if schedule.state == "connecting":
+            assert due == inf, "it is not known whether the engine is there"
+            return
+        if self._failed_at is not None:
+            assert self._failed_at < due <= self._failed_at + 30
+            return
+        wanted = self._opened[-1:]
+        if self._fresh:
+            wanted.append(min(self._fresh[-1] + 0.3, self._fresh[0] + 2.0))
+        interval = 30 if schedule.state == "polling" else 0.9 * self._interval
+        wanted.append(self._began + interval)
+        latest = max(min(wanted), bucket.ready())
+        if self._hint is not None:
+            latest = min(latest, max(self._hint + 2.5, bucket.ready(bucket.typical)))
+        assert due <= latest + 1e-6
+        if self._fresh:  # two seconds from the first on, or from the begin of the last list
+            latest = min(latest, max(self._began + 2.0, bucket.ready()))
+        if not self._opened:
+            assert due >= latest - 1e-6
+
+
+TOLD = (
+    *((Told.passes, seconds) for seconds in (0.0, 0.1, 0.3, 1.0, 2.5, 31.0, 301.0)),
+    *((Told.event, False), (Told.event, True), (Told.burst, 30)),
+    *((Told.lost,), (Told.opened,), (Told.refused,)),
+    *((Told.answers,), (Told.answers,), (Told.fails, True), (Told.fails, False)),
+)
+
+
+@settings(max_examples=1000)
+@given(
+    told=st.lists(st.sampled_from(TOLD), min_size=10, max_size=40),
+    takes=st.sampled_from([0.0, 0.03, 0.5, 3.0, 60.0]),
+    interval=st.sampled_from([300.0, inf]),
+)
+def test_in_whatever_order_things_come_a_list_that_begins_after_each_is_due_in_time(
+    told: list[tuple[Any, ...]], takes: float, interval: float
+) -> None:
+    life = Told(takes, interval=interval)
+    for happens, *arguments in [(Told.opened,), *told]:
+        happens(life, *arguments)
+        life.holds()
