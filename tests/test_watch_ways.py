@@ -46,28 +46,56 @@ RUNS = [
 # ── Ways ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def to(host: str, proxied: ssl.SSLContext | None = None) -> Script:
-    """Passes bytes to a unix socket and back, from one thread; if proxied, in TLS after CONNECT."""
+def to(host: str, meet: Callable[[Peer], None] | None = None, leave_out: bytes = b"") -> Script:
+    """Passes bytes to a unix socket and back, from one thread.
+
+    As a proxy it meets each peer first, and leaves out of the requests what is for the proxy.
+    """
 
     def script(peer: Peer) -> None:
-        if proxied:
-            if not peer.request():
-                return
-            peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
-            peer.socket = proxied.wrap_socket(peer.socket, server_side=True)
-            peer.server.open.add(peer.socket)
+        if meet:
+            meet(peer)
         with socket.socket(socket.AF_UNIX) as engine:
             engine.connect(host.removeprefix("unix://"))
-            near, other = peer.socket, {peer.socket: engine, engine: peer.socket}
+            near = peer.socket
             while True:
                 hidden = near.pending() if isinstance(near, ssl.SSLSocket) else 0
                 for one in [near] if hidden else select.select([near, engine], [], [])[0]:
                     data = one.recv(65536)
                     if not data:
                         return
-                    other[one].sendall(data)
+                    if one is engine:
+                        near.sendall(data)
+                    else:
+                        engine.sendall(data.replace(leave_out, b"") if leave_out else data)
 
     return script
+
+
+def connect_to(tls: ssl.SSLContext) -> Callable[[Peer], None]:
+    """Meets a peer as a proxy that is asked for a tunnel, and as the engine behind it."""
+
+    def meet(peer: Peer) -> None:
+        if not peer.request():
+            raise ConnectionError
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.socket = tls.wrap_socket(peer.socket, server_side=True)
+        peer.server.open.add(peer.socket)
+
+    return meet
+
+
+def as_socks(peer: Peer) -> None:
+    """Meets a peer as a SOCKS5 proxy, RFC 1928."""
+    name = b"engine.test"
+    target = b"\x03%c%b%b" % (len(name), name, (2375).to_bytes(2, "big"))
+    for asked, answer in (
+        (b"\x05\x01\x00", b"\x05\x00"),
+        (b"\x05\x01\x00" + target, b"\x05\x00\x00\x01" + bytes(6)),
+    ):
+        if peer.socket.recv(len(asked), socket.MSG_WAITALL) != asked:
+            raise ConnectionError
+        peer.send(answer)
 
 
 def children() -> int:
@@ -86,7 +114,7 @@ def way_to(kind: str, engine: FakeEngine, folder: Path, patch: pytest.MonkeyPatc
         match kind:
             case "unix" | "tcp":
                 yield engine.host, engine.restart
-            case "tls" | "proxy":
+            case "tls" | "CONNECT":
                 name = "127.0.0.1" if kind == "tls" else "engine.test"
                 authority = trustme.CA()
                 authority.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -98,9 +126,19 @@ def way_to(kind: str, engine: FakeEngine, folder: Path, patch: pytest.MonkeyPatc
                     server = stack.enter_context(serving(to(engine.host), tls=tls))
                     yield server.host, server.hang_up
                 else:
-                    server = stack.enter_context(serving(to(engine.host, tls), tcp=True))
+                    proxy = to(engine.host, connect_to(tls))
+                    server = stack.enter_context(serving(proxy, tcp=True))
                     patch.setenv("HTTPS_PROXY", server.host.replace("tcp://", "http://"))
                     yield "tcp://engine.test:2376", server.hang_up
+            case "http proxy" | "socks5 proxy":
+                proxy = (
+                    to(engine.host, leave_out=b"http://engine.test:2375")
+                    if kind == "http proxy"
+                    else to(engine.host, as_socks)
+                )
+                server = stack.enter_context(serving(proxy, tcp=True))
+                patch.setenv("HTTP_PROXY", server.host.replace("tcp", kind.removesuffix(" proxy")))
+                yield "tcp://engine.test:2375", server.hang_up
             case "ssh":
                 far = stack.enter_context(sshd.start_sshd(folder, engine.host))
                 ssh, *words = far.command()
@@ -123,7 +161,9 @@ async def until_it(watch: ImagesWatch, said: Callable[[ImagesUpdate], bool]) -> 
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["unix", "tcp", "tls", "proxy", "ssh"])
+@pytest.mark.parametrize(
+    "kind", ["unix", "tcp", "tls", "CONNECT", "http proxy", "socks5 proxy", "ssh"]
+)
 async def test_over_every_way_a_watch_tells_changes_survives_a_break_and_leaves_nothing(
     kind: str, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,15 +177,19 @@ async def test_over_every_way_a_watch_tells_changes_survives_a_break_and_leaves_
         before = descriptors()
         processes = children()
         async with DockerClient(host) as client:
-            async with client.watch_images() as watch:
-                for number in range(3):
-                    name = f"db:{number}"
-                    engine.images.add(image(name))
-                    await until_it(watch, lambda update, name=name: name in update.tag_changes)
-                    assert watch.source == "events"
-                    assert watch.images == await client.list_images()
-                    await anyio.to_thread.run_sync(break_off)
-                assert watch.reconnects >= 1
+            with anyio.CancelScope() as leaving:
+                async with client.watch_images() as watch:
+                    for number in range(3):
+                        name = f"db:{number}"
+                        engine.images.add(image(name))
+                        await until_it(watch, lambda update, name=name: name in update.tag_changes)
+                        assert watch.source == "events"
+                        assert watch.images == await client.list_images()
+                        if number < 2:  # it is left while a stream is open
+                            await anyio.to_thread.run_sync(break_off)
+                    assert watch.reconnects >= 1
+                    leaving.deadline = anyio.current_time() + 30  # an idle stream lasts longer
+            assert not leaving.cancel_called
             assert await client.list_images()
         assert until(lambda: children() <= processes), "no process is left"
         assert until(lambda: descriptors() <= before), "no descriptor is left"
