@@ -164,7 +164,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio")
+    parser.add_argument("--backend", choices=["asyncio", "uvloop", "trio"], default="asyncio")
     parser.add_argument("--seed", type=int, default=time.time_ns())
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -172,7 +172,12 @@ def main() -> None:
         serve(arguments.serve)
         return
     print(f"seed {arguments.seed}, {arguments.seconds:g} s on {arguments.backend}")
-    result = anyio.run(soaked, arguments.seconds, arguments.seed, backend=arguments.backend)
+    uvloop = arguments.backend == "uvloop"
+    result = anyio.run(
+        *(soaked, arguments.seconds, arguments.seed),
+        backend="asyncio" if uvloop else arguments.backend,
+        backend_options={"use_uvloop": True} if uvloop else {},
+    )
     result.pop("during")
     print(json.dumps(result, indent=2))
 
