@@ -176,6 +176,11 @@ def _spellings(pattern: str) -> Iterable[str]:
         yield Reference.parse(pattern).canonical  # docker.io/alpine, index.docker.io/library/alpine
 
 
+# What stands in a pattern, one after the other: a class, an escaped character, any other character.
+_CHAR = r"(?:\\.|[^\]\\-])"
+_TOKEN = rf"(?s:\[(\^?+)((?:{_CHAR}(?:-{_CHAR})?)++)\]|\\(.)|([^\[\\]))"
+
+
 def expression(pattern: str) -> str:
     """A regular expression for a whole name, from a pattern of Go's `path.Match`.
 
@@ -185,21 +190,18 @@ def expression(pattern: str) -> str:
     the last piece, which must end the name. The atomic groups say just that, so that no pattern
     takes exponential time.
     """
+    if not re.fullmatch(f"(?:{_TOKEN})*+", pattern):
+        shown = pattern if len(pattern) <= 80 else f"{pattern[:79]}…"
+        needs = "a '[' needs its ']' and something in between, a '\\' a character"
+        raise ValueError(f"bad pattern {shown!r}: {needs}")
     pieces = [""]  # what stands between the stars
-    rest = pattern
-    while rest:
-        char, rest = rest[0], rest[1:]
+    for negated, ranges, escaped, char in re.findall(_TOKEN, pattern):
         if char == "*":
             pieces.append("")
         elif char == "?":
             pieces[-1] += "[^/]"
-        elif char == "[":
-            piece, rest = _class(rest, pattern)
-            pieces[-1] += piece
         else:
-            if char == "\\":
-                char, rest = _unescape(char + rest, pattern)
-            pieces[-1] += re.escape(char)
+            pieces[-1] += _class(negated, ranges) if ranges else re.escape(escaped or char)
     first, *others = pieces
     if not others:
         return first
@@ -208,39 +210,11 @@ def expression(pattern: str) -> str:
     return f"{first}{atomic}[^/]*?{last}"
 
 
-def _class(rest: str, pattern: str) -> tuple[str, str]:
-    """The expression for a character class whose `[` has been read, and what follows it."""
-    negated = rest.startswith("^")
-    rest = rest[negated:]
-    ranges: list[str] = []
-    some = False
-    while not (some and rest.startswith("]")):
-        if rest[:1] in ("", "-", "]"):
-            raise _bad(pattern)
-        low, rest = _unescape(rest, pattern)
-        high = low
-        if rest.startswith("-"):
-            if rest[1:2] in ("", "-", "]"):
-                raise _bad(pattern)
-            high, rest = _unescape(rest[1:], pattern)
-        some = True
-        if low <= high:
-            ranges.append(f"{re.escape(low)}-{re.escape(high)}")
-    if ranges:
-        return f"[{'^' if negated else ''}{''.join(ranges)}]", rest[1:]
-    return r"[\s\S]" if negated else r"(?!)", rest[1:]
-
-
-def _unescape(rest: str, pattern: str) -> tuple[str, str]:
-    """The next character, which a backslash may precede, and what follows it."""
-    rest = rest.removeprefix("\\")
-    if not rest:
-        raise _bad(pattern)
-    return rest[0], rest[1:]
-
-
-def _bad(pattern: str) -> ValueError:
-    shown = pattern if len(pattern) <= 80 else f"{pattern[:79]}…"
-    return ValueError(
-        f"bad pattern {shown!r}: a '[' needs its ']' and something in between, a '\\' a character"
-    )
+def _class(negated: str, ranges: str) -> str:
+    """The expression for a character class; a range from `z` to `a` holds nothing."""
+    found = re.findall(f"(?s)({_CHAR})(?:-({_CHAR}))?", ranges)
+    ends = [(low[-1], (high or low)[-1]) for low, high in found]
+    spans = [f"{re.escape(low)}-{re.escape(high)}" for low, high in ends if low <= high]
+    if spans:
+        return f"[{negated}{''.join(spans)}]"
+    return r"[\s\S]" if negated else r"(?!)"
