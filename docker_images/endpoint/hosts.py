@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import msgspec
 
@@ -226,8 +226,8 @@ def _host_endpoint(
     if scheme in ("unix", "npipe", "tcp"):
         rest = rest.removeprefix(f"{scheme}://")
     if scheme in _SOCKETS:
-        if "://" in rest:
-            raise given.refuse(f"is not a path behind {scheme}://", "name one socket or pipe")
+        fact = f"is not a path behind {scheme}://"
+        given.need("://" not in rest, fact, "name one socket or pipe")
         rest = rest or _SOCKETS[scheme]
 
     def http() -> tuple[int, TLS | None]:
@@ -256,10 +256,8 @@ def context_endpoint(folder: Path, name: str, source: str, platform: str) -> End
     stored = read_context(folder, name, source)
     given = _Given(source, stored.host, platform)
     scheme, _, rest = (stored.host or _platform_host(platform)).partition("://")
-    if not rest:
-        raise given.refuse(
-            "is no address", f"write scheme://address in {stored.path}; known are {_SCHEMES}"
-        )
+    step = f"write scheme://address in {stored.path}; known are {_SCHEMES}"
+    given.need(rest, "is no address", step)
 
     def http() -> tuple[int, TLS | None]:
         tls = None
@@ -333,7 +331,7 @@ def _material(folder: Path, verify: bool) -> TLS:
 
 # ── Addresses ───────────────────────────────────────────────────────────────────────────────────
 
-_CONTROL = r"[\x00-\x1f\x7f]"
+_CONTROL = r"[\x00-\x1f\x7f\ud800-\udfff]"  # and half of a surrogate pair
 _BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"
 _USERINFO = r"[A-Za-z0-9._:~!$&'()*+,;=@%-]*"  # Go's net/url validUserinfo
 _LABELS = r"[A-Za-z0-9_~-]{1,63}(?:\.[A-Za-z0-9_~-]{1,63})*\.?"
@@ -357,6 +355,11 @@ class _Given(NamedTuple):
     def refuse(self, fact: str, advice: str) -> EndpointError:
         """The error for it."""
         return EndpointError(f"{self.source}: {_shown(self.text)!r} {fact}; {advice}")
+
+    def need(self, holds: object, fact: str, advice: str) -> None:
+        """Refuse it unless that holds."""
+        if not holds:
+            raise self.refuse(fact, advice)
 
 
 def _shown(text: str) -> str:
@@ -382,15 +385,11 @@ def _unix(path: str, given: _Given) -> Endpoint:
         size = len(os.fsencode(path))
     except UnicodeEncodeError:
         raise given.refuse("is not text", "write the path as it is on disk") from None
-    if "\0" in path:
-        raise given.refuse("holds a NUL character", "write the path as it is on disk")
+    given.need("\0" not in path, "holds a NUL character", "write the path as it is on disk")
     # sun_path of sockaddr_un: 108 bytes on Linux, 104 elsewhere, a path ends with a NUL.
     limit = (107 if linux else 103) + abstract
-    if size > limit:
-        raise given.refuse(
-            f"is {size} bytes long, a socket's address at most {limit}",
-            "use a shorter path or a symlink",
-        )
+    fact = f"is {size} bytes long, a socket's address at most {limit}"
+    given.need(size <= limit, fact, "use a shorter path or a symlink")
     return Endpoint(
         "unix", f"unix://{path}", given.source, path=f"\0{path[1:]}" if abstract else path
     )
@@ -411,7 +410,7 @@ def npipe_refusal(endpoint: Endpoint) -> str:
 
 
 class _Parts(NamedTuple):
-    userinfo: str | None
+    userinfo: str
     host: str
     port: int | None
     path: str
@@ -421,58 +420,62 @@ class _Parts(NamedTuple):
 
 def _parts(rest: str, given: _Given) -> _Parts:
     """What stands behind `scheme://`, cut as Go's net/url cuts it."""
-    if re.search(_CONTROL, rest):
-        raise given.refuse("holds a control character", "write the address without it")
+    given.need(
+        not re.search(_CONTROL, rest),
+        "holds a control character or is not text",
+        "write the address without it",
+    )
     before, hash_, fragment = rest.partition("#")
     before, question, _ = before.partition("?")
     authority, slash, path = before.partition("/")
-    userinfo, at, address = authority.rpartition("@")
-    if re.search(_BAD_ESCAPE, before) or re.search(_BAD_ESCAPE, fragment):
-        raise given.refuse("holds a % that is no escape", "write %25 for a percent sign")
-    if not re.fullmatch(_USERINFO, userinfo):
-        raise given.refuse("has a malformed user", "write scheme://host:port")
+    userinfo, _, address = authority.rpartition("@")
+    escaped = not re.search(_BAD_ESCAPE, before + " " + fragment)
+    given.need(escaped, "holds a % that is no escape", "write %25 for a percent sign")
+    sound = re.fullmatch(_USERINFO, userinfo)
+    given.need(sound, "has a malformed user", "write scheme://host:port")
     if address.startswith("["):
         host, closed, port = address[1:].rpartition("]")
-        if not closed or port[:1] not in ("", ":"):
-            raise given.refuse("has a malformed IPv6 address", "write it as [::1]:2375")
+        sound = closed and port[:1] in ("", ":")
+        given.need(sound, "has a malformed IPv6 address", "write it as [::1]:2375")
         port = port[1:]
     else:
         host, colon, port = address.rpartition(":")
-        if not colon:
+        # `::1` is an address without a port, for Go as well.
+        if not colon or (":" in host and re.fullmatch(_DIGITS, port)):
             host, port = address, ""
-        if ":" in host and re.fullmatch(_DIGITS, port):
-            host, port = address, ""  # `::1` is an address without a port, for Go as well
     number = int(port.lstrip("0")[:6] or "0") if port and re.fullmatch(_DIGITS, port) else None
-    if port and not 0 < (number or 0) < 65536:
-        raise given.refuse(
-            "has an impossible port", "use one from 1 to 65535, behind an IPv6 address in brackets"
-        )
-    more = bool(hash_ or question)
-    return _Parts(userinfo if at else None, host, number, slash + path, more)
+    given.need(
+        not port or 0 < (number or 0) < 65536,
+        "has an impossible port",
+        "use one from 1 to 65535, behind an IPv6 address in brackets",
+    )
+    return _Parts(userinfo, host, number, slash + path, bool(hash_ or question))
 
 
 def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, given: _Given) -> Endpoint:
     """An HTTP address; user, query and fragment are dropped, as by the docker command."""
-    if "://" in rest:
-        raise given.refuse("is not one address", "write tcp://host:port")
+    given.need("://" not in rest, "is not one address", "write tcp://host:port")
     parts = _parts(rest, given)
     hostname = parts.host or "localhost"
     if ":" in hostname:
         _check_ipv6(hostname, given)
-    elif not re.fullmatch(_LABELS, hostname) or len(hostname) > 253:
-        raise given.refuse(
-            "has no possible host name", "write letters, digits and hyphens, or xn--… for others"
+    else:
+        given.need(
+            re.fullmatch(_LABELS, hostname) and len(hostname) <= 253,
+            "has no possible host name",
+            "write letters, digits and hyphens, or xn--… for others",
         )
-    elif _is_short_ipv4(hostname):
-        raise given.refuse(
-            "has no complete IPv4 address", "write all four numbers, such as 127.0.0.1"
+        given.need(
+            not _is_short_ipv4(hostname),
+            "has no complete IPv4 address",
+            "write all four numbers, such as 127.0.0.1",
         )
     # Go's client joins with path.Join, which cleans.
-    decoded = posixpath.normpath(b"/" + _unescaped(parts.path, given).lstrip(b"/"))
+    decoded = posixpath.normpath(b"/" + unquote_to_bytes(parts.path).lstrip(b"/"))
     base_path = quote(decoded.rstrip(b"/"))
     port = parts.port or port
     shown = f"[{hostname}]" if ":" in hostname else hostname
-    unsent = ((_NO_USER, parts.userinfo), (_NO_QUERY, parts.more))
+    unsent = parts.userinfo or parts.more
     return Endpoint(
         "tcp",
         f"{scheme}://{shown}:{port}{base_path}",
@@ -481,30 +484,22 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, given: _Given) -> E
         port=port,
         base_path=base_path,
         tls=tls,
-        warnings=tuple(warning.format(given.source) for warning, odd in unsent if odd),
+        warnings=(f"{given.source}: {_NOT_SENT}",) if unsent else (),
     )
 
 
-_NO_USER = (
-    "{}: user and password of the address are not sent, as by docker; if the engine asks for them,"
-    ' set HttpHeaders in config.json, such as {{"Authorization": "Basic …"}}'
-)
-_NO_QUERY = (
-    "{}: what follows the ? or # of the address is not sent, as by docker; if it is a token, set"
-    ' HttpHeaders in config.json, such as {{"Authorization": "Bearer …"}}'
+_NOT_SENT = (
+    "what the address has before an @ and behind a ? or # is not sent, as by docker; if the engine"
+    ' asks for it, set HttpHeaders in config.json, such as {"Authorization": "Basic …"}'
 )
 
 
 def _is_short_ipv4(host: str) -> bool:
     """Whether the C library, but neither docker nor a name server, knows it: `127.1`, `0`."""
     try:
-        socket.inet_aton(host)
-        ipaddress.IPv4Address(host)
-    except ipaddress.AddressValueError:
-        return True
+        return socket.inet_ntoa(socket.inet_aton(host)) != host
     except OSError:
-        pass
-    return False
+        return False
 
 
 def _check_ipv6(host: str, given: _Given) -> None:
@@ -519,33 +514,33 @@ def _check_ipv6(host: str, given: _Given) -> None:
 def _ssh(rest: str, given: _Given) -> Endpoint:
     """An ssh URL: docker/cli cli/connhelper/ssh@28f7560, but only names that are safe."""
     parts = _parts(rest, given)
-    user, colon, _ = (parts.userinfo or "").partition(":")
-    if colon:
-        raise given.refuse(
-            "holds a password", "let ssh ask its agent or a key; remove the password"
-        )
-    if parts.more:
-        raise given.refuse("holds a query or a fragment", "write ssh://user@host:port/path/to.sock")
-    user, path = _decoded(user, given), _decoded(parts.path, given)
-    if user and not re.fullmatch(SSH_USER, user):
-        raise given.refuse(
-            "has an unsafe user", "use letters, digits and _.@+- or set User in ~/.ssh/config"
-        )
+    step = "let ssh ask its agent or a key; remove the password"
+    given.need(":" not in parts.userinfo, "holds a password", step)
+    given.need(not parts.more, "holds a query or a fragment", "write ssh://user@host:port/path")
+    try:
+        user, path = (unquote(part, errors="strict") for part in (parts.userinfo, parts.path))
+    except UnicodeDecodeError:
+        raise given.refuse("is not UTF-8", "write it in UTF-8") from None
+    given.need(
+        not user or re.fullmatch(SSH_USER, user),
+        "has an unsafe user",
+        "use letters, digits and _.@+- or set User in ~/.ssh/config",
+    )
     host, _, zone = parts.host.partition("%25")
     if ":" in host:
         _check_ipv6(host, given)
-        if zone and not re.fullmatch(_ZONE, zone):
-            raise given.refuse(
-                "has an unsafe IPv6 zone", "name the network interface, such as %25eth0"
-            )
+        step = "name the network interface, such as %25eth0"
+        given.need(not zone or re.fullmatch(_ZONE, zone), "has an unsafe IPv6 zone", step)
         host = f"{host}%{zone}" if zone else host
-    elif zone or not re.fullmatch(_SSH_NAME, host):
-        raise given.refuse(
-            "has an unsafe host or none", "use letters, digits and _.- or a Host of ~/.ssh/config"
+    else:
+        given.need(
+            not zone and re.fullmatch(_SSH_NAME, host),
+            "has an unsafe host or none",
+            "use letters, digits and _.- or a Host of ~/.ssh/config",
         )
     # Quoting is the POSIX shell's; a backslash inside quotes means something else to fish.
-    if re.search(_CONTROL, path) or "\\" in path:
-        raise given.refuse("has an unsafe path", "remove control characters and backslashes")
+    unsafe = re.search(_CONTROL, path) or "\\" in path
+    given.need(not unsafe, "has an unsafe path", "remove control characters and backslashes")
     path = "" if not path.strip("/") else path
     at = f"{user}@" if user else ""
     shown = f"[{host.replace('%', '%25')}]" if ":" in host else host
@@ -559,17 +554,3 @@ def _ssh(rest: str, given: _Given) -> Endpoint:
         port=parts.port,
         user=user or None,
     )
-
-
-def _unescaped(text: str, given: _Given) -> bytes:
-    try:
-        return unquote_to_bytes(text)
-    except UnicodeEncodeError:
-        raise given.refuse("is not text", "write it in UTF-8") from None
-
-
-def _decoded(text: str, given: _Given) -> str:
-    try:
-        return _unescaped(text, given).decode()
-    except UnicodeDecodeError:
-        raise given.refuse("is not UTF-8", "write it in UTF-8") from None
