@@ -4,6 +4,7 @@ Refuses to know where the paths of an endpoint came from, how its socket was con
 what a failed handshake means (`tls_failures`).
 """
 
+import re
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,20 +51,14 @@ def ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
     if tls.ca is None:
         context.load_default_certs()
     else:
-        _trust(context, tls.ca, endpoint)
+        _check(tls.ca, "the CA certificate", "certificate", endpoint)
+        try:
+            context.load_verify_locations(cafile=tls.ca)
+        except OSError as exc:
+            _refuse(endpoint, f"{tls.ca} cannot be used: {said(exc)}", "take another CA", exc)
     if tls.cert is not None and tls.key is not None:
         _show(context, tls.cert, tls.key, endpoint)
     return context
-
-
-def _trust(context: ssl.SSLContext, ca: str, endpoint: Endpoint) -> None:
-    _check_readable(ca, "the CA certificate", endpoint)
-    try:
-        context.load_verify_locations(cafile=ca)
-    except OSError as exc:
-        _refuse(
-            endpoint, f"{ca} holds no certificate in PEM form", "put the engine's ca.pem there", exc
-        )
 
 
 def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> None:
@@ -75,42 +70,31 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
             f"write an unlocked copy with 'openssl pkey -in {key}' and name that",
         )
 
-    _check_readable(cert, "the client certificate", endpoint)
-    _check_readable(key, "the client's key", endpoint)
+    _check(cert, "the client certificate", "certificate", endpoint)
+    _check(key, "the client's key", "private key", endpoint)
     try:
         context.load_cert_chain(cert, key, password=locked)
-    except ssl.SSLError as exc:
-        if exc.reason == "KEY_VALUES_MISMATCH":
-            fact, step = f"the key {key} does not belong to {cert}", "take both from the same pair"
-        elif exc.library == "SSL" and exc.reason:
-            fact = f"OpenSSL refuses {cert}: {exc.reason.replace('_', ' ').lower()}"
-            step = "have a new certificate made"
-        elif not _holds_certificate(cert):
-            fact, step = (
-                f"{cert} holds no certificate in PEM form",
-                "put the client's cert.pem there",
-            )
-        else:
-            fact, step = f"{key} holds no private key in PEM form", "put the client's key.pem there"
-        _refuse(endpoint, fact, step, exc)
     except OSError as exc:
-        _refuse(endpoint, f"{cert}, {key}: {said(exc)}", "put the files in place", exc)
+        fact = f"{cert} and {key} cannot be used: {said(exc)}"
+        if isinstance(exc, ssl.SSLError) and exc.reason == "KEY_VALUES_MISMATCH":
+            fact = f"the key {key} does not belong to {cert}"
+        _refuse(endpoint, fact, "take both from the same pair, or have a new one made", exc)
 
 
-def _check_readable(path: str, what: str, endpoint: Endpoint) -> None:
-    """`ssl` does not say which file it could not read, and reads a device without end."""
+# OpenSSL does not say which of the files it could not use, and reads a device without end.
+_PEM = {
+    "certificate": rb"-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----",
+    "private key": rb"-----BEGIN ([A-Z]+ )*PRIVATE KEY-----",
+}
+
+
+def _check(path: str, what: str, holds: str, endpoint: Endpoint) -> None:
     try:
-        read_file(Path(path))
+        content = read_file(Path(path))
     except (OSError, ValueError) as exc:
         _refuse(endpoint, f"{what} {path}: {said(exc)}", "put it there, readable", exc)
-
-
-def _holds_certificate(path: str) -> bool:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
-    except OSError:
-        return False
-    return True
+    if not re.search(_PEM[holds], content):
+        _refuse(endpoint, f"{path} holds no {holds} in PEM form", f"put {what} there")
 
 
 def _refuse(endpoint: Endpoint, fact: str, step: str, cause: Exception | None = None) -> NoReturn:
