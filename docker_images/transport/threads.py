@@ -71,15 +71,15 @@ def _start(key: tuple[int, Callable[..., Any], tuple[Any, ...]], job: _Job, in_p
         work = partial(copy_context().run, _work, key, job)
         Thread(target=work, daemon=True, name="docker_images").start()
     except RuntimeError:
-        _work(key, job, None if in_place else _refuse)
+        if in_place:
+            _work(key, job)
+        else:
+            del _pending[key]
+            job.end((None, OSError(errno.EAGAIN, "no thread can be started")))
 
 
-def _work(
-    key: tuple[int, Callable[..., Any], tuple[Any, ...]],
-    job: _Job,
-    instead: Callable[..., Any] | None = None,
-) -> None:
-    outcome = _call(instead or key[1], key[2])
+def _work(key: tuple[int, Callable[..., Any], tuple[Any, ...]], job: _Job) -> None:
+    outcome = _call(key[1], key[2])
     del _pending[key]
     job.end(outcome)
     del outcome, job  # the traceback of an error refers to this frame: no cycle
@@ -90,10 +90,6 @@ def _call(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, Bas
         return function(*args), None
     except BaseException as error:  # noqa: BLE001  it is raised where the result is awaited
         return None, error
-
-
-def _refuse(*_: object) -> None:
-    raise OSError(errno.EAGAIN, "no thread can be started")
 
 
 async def _end_of(job: _Job) -> None:
