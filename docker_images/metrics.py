@@ -13,7 +13,7 @@ what is counted in a list. Refuses to know when there is a new one, and how a sc
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -150,9 +150,7 @@ FAMILIES = (
     Family("docker_images_list_duration_seconds", "summary", "How long the lists took."),
 )
 
-KINDS: dict[
-    str, type[GaugeMetricFamily] | type[CounterMetricFamily] | type[SummaryMetricFamily]
-] = {
+KINDS: dict[str, Callable[..., Metric]] = {
     "gauge": GaugeMetricFamily,
     "counter": CounterMetricFamily,
     "summary": SummaryMetricFamily,
@@ -203,16 +201,15 @@ class ImagesCollector(Collector):
             engine = str(name).encode("utf-8", "replace").decode()
             # First the time and then the list: a newer list than the time tells is counted again.
             at, up = watch.updated_at, watch.error is None and watch.updated_at is not None
-            _add(families, "docker_images_up", engine, int(up))
             if up and at is not None:
                 known = self._counted.get(name)
                 if known is None or known[0] != at:
                     known = at, _Totals(watch.images, bool(self._repositories))
                 counted[name] = known
                 known[1].tell(families, engine, self._repositories)
-            if at is not None:
-                seconds = at.timestamp()
-                _add(families, "docker_images_last_list_timestamp_seconds", engine, seconds)
+            _add(families, "docker_images_up", engine, int(up))
+            listed = None if at is None else at.timestamp()
+            _add(families, "docker_images_last_list_timestamp_seconds", engine, listed)
             _add(families, "docker_images_lists_total", engine, watch.lists)
             _add(families, "docker_images_events_total", engine, watch.events)
             _add(families, "docker_images_reconnects_total", engine, watch.reconnects)
@@ -223,19 +220,18 @@ class ImagesCollector(Collector):
 
     def _families(self) -> "_Families":
         return {
-            family.name: KINDS[family.kind](
-                family.name, family.help, labels=("engine", *family.labels)
-            )
-            for family in FAMILIES
-            if self._repositories or "repository" not in family.labels
+            name: KINDS[kind](name, text, labels=("engine", *labels))
+            for name, kind, text, labels in FAMILIES
+            if self._repositories or "repository" not in labels
         }
 
 
 _Families: TypeAlias = dict[str, Any]  # one of prometheus_client's by each name
 
 
-def _add(families: _Families, name: str, engine: str, value: float, *labels: str) -> None:
-    families[name].add_metric([engine, *labels], value)
+def _add(families: _Families, name: str, engine: str, value: float | None, *labels: str) -> None:
+    if value is not None:
+        families[name].add_metric([engine, *labels], value)
 
 
 USED: dict[bool | None, str] = {True: "true", False: "false", None: "unknown"}
@@ -300,14 +296,10 @@ class _Totals:
             _add(families, "docker_images", engine, count, *labels)
             size = self.sizes[dangling, used]
             _add(families, "docker_images_size_bytes", engine, size, *labels)
-        for name, value in (
-            ("docker_images_reclaimable_min_bytes", self.least),
-            ("docker_images_reclaimable_max_bytes", self.most),
-            ("docker_images_newest_created_timestamp_seconds", self.newest),
-            ("docker_images_oldest_created_timestamp_seconds", self.oldest),
-        ):
-            if value is not None:
-                _add(families, name, engine, value)
+        _add(families, "docker_images_reclaimable_min_bytes", engine, self.least)
+        _add(families, "docker_images_reclaimable_max_bytes", engine, self.most)
+        _add(families, "docker_images_newest_created_timestamp_seconds", engine, self.newest)
+        _add(families, "docker_images_oldest_created_timestamp_seconds", engine, self.oldest)
         if limit:
             self._tell_repositories(families, engine, limit)
 
