@@ -14,6 +14,7 @@ from docker_images.text import keyword
 __all__ = [
     "Label",
     "ago",
+    "each",
     "flag",
     "has_label",
     "labels",
@@ -67,15 +68,15 @@ def texts(argument: str, value: object) -> list[str]:
         return [text(argument, value)]
     if isinstance(value, Mapping):
         raise wrong(argument, "a str or an iterable of str", cast("object", value))
-    found = [text(argument, one) for one in _each(argument, "a str or an iterable of str", value)]
+    found = [text(argument, one) for one in each(argument, "a str or an iterable of str", value)]
     if not found:
         raise ValueError(f"{keyword(argument)} is empty; leave it out, or name something")
     return found
 
 
-def _each(argument: str, takes: str, value: object) -> Iterable[object]:
-    """What an iterable holds; bytes would hold numbers."""
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
+def each(argument: str, takes: str, value: object) -> Iterable[object]:
+    """What an iterable holds; a text would hold characters, bytes numbers."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise wrong(argument, takes, value)
     return cast("Iterable[object]", value)
 
@@ -85,7 +86,7 @@ def labels(argument: str, value: object) -> list[Label]:
     takes = "a str, a mapping of str to str or None, or an iterable of these"
     one = isinstance(value, str | Mapping)
     items: Iterable[object] = (
-        [cast("str | Mapping[object, object]", value)] if one else _each(argument, takes, value)
+        [cast("str | Mapping[object, object]", value)] if one else each(argument, takes, value)
     )
     pairs: list[Label] = []
     for item in items:

@@ -14,7 +14,7 @@ import msgspec
 
 from docker_images import arguments
 from docker_images.arguments import Label, has_label
-from docker_images.images.models import ImageSummary, OCIDescriptor
+from docker_images.images.models import ImageSummary
 from docker_images.images.references import Reference
 from docker_images.images.store import in_containerd
 from docker_images.text import keyword
@@ -257,16 +257,16 @@ def plan_cleanup(
             f"{keyword('older_than')}, {keyword('dangling_only', 'True')} "
             f"or {keyword('only_reference')}"
         )
-    only = _patterns("only_reference", only_reference)
-    kept = _patterns("keep_reference", keep_reference)
+    only = [] if only_reference is None else arguments.texts("only_reference", only_reference)
+    kept = [] if keep_reference is None else arguments.texts("keep_reference", keep_reference)
     if keep_latest is not None:
         arguments.number("keep_latest", keep_latest, least=1)
     policy = _Policy(
         keep_latest=keep_latest,
         before=_moment(older_than, now),
         dangling_only=arguments.flag("dangling_only", dangling_only),
-        only=_names_test("only_reference", only),
-        kept=_names_test("keep_reference", kept),
+        only=_names_test("only_reference", only) if only else None,
+        kept=_names_test("keep_reference", kept) if kept else None,
         labels=[] if keep_label is None else arguments.labels("keep_label", keep_label),
         ids=_ids(keep_images),
     )
@@ -330,21 +330,17 @@ def _plan(
 
 
 def _unmatched(
-    images: Iterable[_Image],
-    only: Iterable[str] | None,
-    kept: Iterable[str] | None,
-    labels: Iterable[tuple[str, str | None]],
+    images: Iterable[_Image], only: Iterable[str], kept: Iterable[str], labels: Iterable[Label]
 ) -> Iterator[tuple[str, str]]:
     """The patterns and labels that nothing has."""
     judged = [name for image in images for name in image.names]
-    named = [name for image in images for name in (*image.tags, *image.digests)]
+    named = [name for image in images for name in image.tags + image.digests]
     for argument, patterns, names in (
         ("only_reference", only, judged),
         ("keep_reference", kept, named),
     ):
-        for pattern in patterns or ():
-            matches = _names_test(argument, [pattern])
-            if matches is not None and not matches(names):
+        for pattern in patterns:
+            if not _names_test(argument, [pattern])(names):
                 yield argument, pattern
     for key, value in labels:
         entries = (entry for image in images for entry in image.entries)
@@ -369,20 +365,16 @@ def freed_at_most(image: ImageSummary, containerd: bool | None) -> int | None:
     Docker 28.5: the index of an image of several platforms goes with it, and is not in its `Size`.
     Docker 26.1: nor are attestations, and nothing tells of either.
     """
-    if containerd is not False and image.descriptor is None:
+    of = image.descriptor
+    if containerd is not False and of is None:
         return None
-    return max(image.size, 0) + _index_size(image.descriptor)
+    index = of.size if of is not None and of.media_type in _INDEXES else 0
+    return max(image.size, 0) + max(index, 0)
 
 
 def _sum(sizes: Iterable[int | None]) -> int | None:
     known = list(sizes)
     return None if None in known else sum(cast("list[int]", known))
-
-
-def _index_size(descriptor: OCIDescriptor | None) -> int:
-    if descriptor is None or descriptor.media_type not in _INDEXES:
-        return 0
-    return max(descriptor.size, 0)
 
 
 _INDEXES = (
@@ -470,27 +462,15 @@ def _moment(older_than: object, now: object) -> float | None:
     raise arguments.wrong("older_than", "a timedelta or an aware datetime", older_than)
 
 
-def _patterns(argument: str, patterns: object) -> list[str] | None:
-    if patterns is None:
-        return None
-    return arguments.texts(argument, patterns)
-
-
-def _names_test(
-    argument: str, patterns: list[str] | None
-) -> Callable[[Iterable[str]], bool] | None:
-    if patterns is None:
-        return None
+def _names_test(argument: str, patterns: list[str]) -> Callable[[Iterable[str]], bool]:
     # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
     return arguments.matcher(argument, patterns, podman=argument == "keep_reference")
 
 
 def _ids(keep_images: object) -> set[str]:
     takes = "several images"
-    if isinstance(keep_images, str) or not isinstance(keep_images, Iterable):
-        raise arguments.wrong("keep_images", takes, keep_images)
     found: set[str] = set()
-    for one in cast("Iterable[object]", keep_images):
+    for one in arguments.each("keep_images", takes, keep_images):
         if not isinstance(one, ImageSummary):
             raise arguments.wrong("keep_images", takes, one)
         found.add(one.id)
