@@ -89,7 +89,7 @@ def test_what_is_sure_to_hold_every_image_is_asked_narrowly_and_the_rest_widely(
 
 def test_every_rule_is_shown_to_decide() -> None:
     shown = {(row, filters is not None) for row, _, _, filters in ASKED if row}
-    can = {(row, True) for row, rule in RULES.items() if rule.narrow is not None}
+    can = {(row, True) for row, since in RULES.items() if since is not None}
     never = {(row, False) for row in RULES}
     assert shown == can | never
 

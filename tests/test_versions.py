@@ -10,9 +10,9 @@ from docker_images.engine.versions import (
     Pin,
     agree,
     first_missing,
+    has,
     is_refusal,
     pin_in,
-    shows_store,
     spoken,
 )
 
@@ -84,8 +84,8 @@ def test_an_option_is_missing_below_the_version_that_brought_it(option: str, sin
 
 
 def test_the_store_shows_from_1_48_on() -> None:
-    assert shows_store(version("1.48"))
-    assert not shows_store(version("1.47"))
+    assert has(version("1.48"), "descriptors")
+    assert not has(version("1.47"), "descriptors")
 
 
 def test_the_range_is_what_the_documentation_says() -> None:

@@ -126,7 +126,7 @@ class Engine:
                 query,
                 self._max_response_bytes,
                 podman=podman,
-                virtual_size=versions.tells_virtual_size(version),
+                virtual_size=not versions.has(version, "no virtual size"),
             )
         except ValueError as error:
             if isinstance(error, DockerImagesError):
@@ -142,7 +142,7 @@ class Engine:
             await body.aclose()
         if podman or described is not None:
             self.describes = bool(described)
-        if options and versions.shows_store(version):
+        if options and versions.has(version, "descriptors"):
             self._check_store(options, images)
         return images
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from docker_images.engine.versions import ApiVersion, tells_of_new_images
+from docker_images.engine.versions import ApiVersion, has
 
 __all__ = ["MAX_RECORD", "EventReader", "container_actions", "events_params"]
 
@@ -30,7 +30,7 @@ def container_actions(podman: bool, version: ApiVersion) -> frozenset[str]:
     """
     if podman:
         return frozenset({"commit"})
-    return frozenset() if tells_of_new_images(version) else frozenset({"commit", "destroy"})
+    return frozenset() if has(version, "create events") else frozenset({"commit", "destroy"})
 
 
 def events_params(since: float | None, actions: Iterable[str]) -> str:

@@ -5,26 +5,15 @@ asked for and read (`engine`), and what a question means (`query`).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import anyio
 import msgspec
 from msgspec.structs import force_setattr
 
 from docker_images.engine.engine import Engine
-from docker_images.engine.versions import (
-    DESCRIPTORS,
-    ApiVersion,
-    compares_canonical_names,
-    shows_store,
-    tells_manifests,
-)
-from docker_images.errors import (
-    DockerImagesError,
-    EngineResponseError,
-    UnsupportedByEngineError,
-)
+from docker_images.engine.versions import SINCE, ApiVersion, has
+from docker_images.errors import DockerImagesError, EngineResponseError, UnsupportedByEngineError
 from docker_images.images.models import ImageSummary
 from docker_images.images.normalise import normalise
 from docker_images.images.references import Reference, is_pattern
@@ -63,23 +52,17 @@ async def answer(engine: Engine, query: Query) -> Images:
 # ── The narrow list ─────────────────────────────────────────────────────────────────────────────
 
 
-class _Rule(NamedTuple):
-    """Where the containerd store's own filter lets through every image that ours would, and why."""
-
-    narrow: Callable[[ApiVersion], bool] | None
-    why: str
-
-
-RULES = {
-    "all": _Rule(None, "what it adds to a filtered list is not known of every version"),
-    "dangling": _Rule(shows_store, "the store calls more images dangling than we do, and no fewer"),
-    "name": _Rule(shows_store, "its familiar form has been compared since Docker 1.13"),
-    "pattern": _Rule(compares_canonical_names, "ours is held against canonical names as well"),
-    "library/": _Rule(None, "docker.io/ is left out before it, which the engine does not know"),
-    "digest": _Rule(None, "the list shows digests that are not in the store"),
-    "other": _Rule(None, "it is no name, and what an engine makes of it is its own"),
+RULES: dict[str, str | None] = {
+    "all": None,  # what it adds to a filtered list is not known of every version
+    "dangling": "descriptors",  # the store calls more images dangling than we do, and no fewer
+    "name": "descriptors",  # its familiar form has been compared since Docker 1.13
+    "pattern": "canonical names",  # ours is held against canonical names as well
+    "library/": None,  # docker.io/ is left out before it, which the engine does not know
+    "digest": None,  # the list shows digests that are not in the store
+    "other": None,  # it is no name, and what an engine makes of it is its own
 }
-"""What `narrow_filters` decides by. Below API 1.48, and on other stores, all is asked widely."""
+"""From which row of `SINCE` on the containerd store's own filter lets through every image that ours
+would, and why; None for never. Below API 1.48, and on other stores, all is asked widely."""
 
 
 def narrow_filters(query: Query, version: ApiVersion) -> Filters | None:
@@ -89,8 +72,8 @@ def narrow_filters(query: Query, version: ApiVersion) -> Filters | None:
     """
 
     def is_narrow(what: str) -> bool:
-        narrow = RULES[what].narrow
-        return narrow is not None and narrow(version)
+        since = RULES[what]
+        return since is not None and has(version, since)
 
     narrow: Filters = {}
     if query.asked.all and not is_narrow("all"):
@@ -120,7 +103,7 @@ def _spelled(reference: str) -> str:
 async def _ask_narrowly(engine: Engine, query: Query) -> tuple[Filters, Images | None]:
     """The filters and the images of a narrow list that gives the answer; otherwise None."""
     # A client that knows nothing yet asks as it would ask the oldest engine that can tell.
-    filters = narrow_filters(query, engine.speaks or DESCRIPTORS)
+    filters = narrow_filters(query, engine.speaks or SINCE["descriptors"])
     if filters is None or engine.describes is False or engine.refuses_lookups:
         return {}, None
     images = await engine.list(query.with_filters(**filters))
@@ -227,7 +210,7 @@ async def _resolve(engine: Engine, counts: Counter[str], unresolved: Iterable[st
     if not in_containerd(whole):
         return False  # a container of an image that was removed by force
     left = set(unresolved) - {image.id for image in whole}
-    if left and engine.speaks is not None and tells_manifests(engine.speaks):
+    if left and engine.speaks is not None and has(engine.speaks, "manifests"):
         for image in await engine.list(Query(Asked(all=True, options=("manifests",)))):
             for manifest in image.manifests or ():
                 if manifest.id in left:

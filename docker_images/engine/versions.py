@@ -11,24 +11,20 @@ import msgspec
 from docker_images.errors import EndpointError
 
 __all__ = [
-    "DESCRIPTORS",
     "NEEDS",
     "NEED_CONTAINERD",
     "NEWEST",
     "OLDEST",
+    "SINCE",
     "ApiVersion",
     "Pin",
     "agree",
-    "compares_canonical_names",
     "first_missing",
+    "has",
     "is_refusal",
     "newest_in",
     "pin_in",
-    "shows_store",
     "spoken",
-    "tells_manifests",
-    "tells_of_new_images",
-    "tells_virtual_size",
 ]
 
 
@@ -66,18 +62,28 @@ NEEDS = {
 }
 # Only the containerd image store provides these; others ignore them.
 NEED_CONTAINERD = frozenset({"manifests", "identity"})
-# From here on, a list from the containerd image store shows it by its descriptors.
-# moby daemon/server/router/image/image_routes.go:528@b985e23
-DESCRIPTORS = ApiVersion(1, 48)
 
-# moby docs/api/version-history.md@b985e23
-NO_VIRTUAL_SIZE = ApiVersion(1, 44)
-# From here on Docker is known to emit `create` for each new image, tagged or not: 29.7.2 does.
-# moby docs/api/version-history.md@b985e23 says 1.46, and 28.5.2 (1.51) emits none for builds of the
-# classic builder and for commits.
-CREATE_EVENTS = ApiVersion(1, 55)
-# moby daf25751d5, in 29.5; no version of the API began with it.
-CANONICAL_NAMES = ApiVersion(1, 55)
+SINCE = {
+    **NEEDS,
+    # A list from the containerd image store shows it by its descriptors.
+    # moby daemon/server/router/image/image_routes.go:528@b985e23
+    "descriptors": ApiVersion(1, 48),
+    # A list has no `VirtualSize` any more. moby docs/api/version-history.md@b985e23
+    "no virtual size": ApiVersion(1, 44),
+    # Docker is known to emit `create` for each new image, tagged or not: 29.7.2 does.
+    # moby docs/api/version-history.md@b985e23 says 1.46, and 28.5.2 (1.51) emits none for builds of
+    # the classic builder and for commits.
+    "create events": ApiVersion(1, 55),
+    # `reference` is compared with canonical names, too. moby daf25751d5, in 29.5; no version of the
+    # API began with it.
+    "canonical names": ApiVersion(1, 55),
+}
+"""From which version on it is so."""
+
+
+def has(version: ApiVersion, what: str) -> bool:
+    """Whether an engine that speaks this version has what a row of `SINCE` says."""
+    return version >= SINCE[what]
 
 
 def agree(theirs: ApiVersion) -> ApiVersion | None:
@@ -96,32 +102,7 @@ def spoken(asked: ApiVersion, theirs: ApiVersion) -> ApiVersion:
 
 def first_missing(options: Iterable[str], version: ApiVersion) -> str | None:
     """The first of the options that `version` is too old for."""
-    return next((option for option in options if version < NEEDS[option]), None)
-
-
-def tells_virtual_size(version: ApiVersion) -> bool:
-    """Whether a list of this version has `VirtualSize`: API 1.43 was the last."""
-    return version < NO_VIRTUAL_SIZE
-
-
-def tells_manifests(version: ApiVersion) -> bool:
-    """Whether a list of this version can have manifests."""
-    return version >= NEEDS["manifests"]
-
-
-def compares_canonical_names(version: ApiVersion) -> bool:
-    """Whether `reference` is compared with canonical names, too: Docker 29.5, so from 29.6 on."""
-    return version >= CANONICAL_NAMES
-
-
-def shows_store(version: ApiVersion) -> bool:
-    """Whether a list of this version tells which image store it comes from."""
-    return version >= DESCRIPTORS
-
-
-def tells_of_new_images(version: ApiVersion) -> bool:
-    """Whether events of images tell of an image that is built or committed without a name."""
-    return version >= CREATE_EVENTS
+    return next((option for option in options if not has(version, option)), None)
 
 
 class Pin(msgspec.Struct, frozen=True):
