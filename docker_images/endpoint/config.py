@@ -34,8 +34,8 @@ _T = TypeVar("_T")
 
 # What may stand in a header, as golang.org/x/net/http/httpguts has it; the rest could split the
 # request. Values are sent as UTF-8.
-_HEADER_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_HEADER_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*"
+_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*"
 
 _MAX_SIZE = 16 * 2**20
 
@@ -58,7 +58,6 @@ class Config(NamedTuple):
 class StoredContext(NamedTuple):
     """The `docker` endpoint of a stored context, not yet interpreted."""
 
-    name: str
     path: Path
     """The meta.json that said so."""
     host: str
@@ -127,8 +126,7 @@ def _headers(stored: "_Object") -> tuple[tuple[tuple[str, str], ...], list[str]]
     for name, value in stored:
         if name.lower() in _OWN_HEADERS:
             continue
-        sound = isinstance(value, str) and re.fullmatch(_HEADER_VALUE, value)
-        if isinstance(value, str) and sound and re.fullmatch(_HEADER_NAME, name):
+        if isinstance(value, str) and re.fullmatch(_NAME, name) and re.fullmatch(_VALUE, value):
             # Go reads half a surrogate pair as U+FFFD, and cuts spaces off where it sends.
             headers[name] = re.sub("[\ud800-\udfff]", "\ufffd", value).strip(" \t")
         else:
@@ -143,14 +141,6 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
 
     Raises `EndpointError` where there is no such context, or one that names no docker endpoint.
     """
-    try:
-        # surrogateescape gives back the bytes that the environment holds.
-        key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
-    except UnicodeEncodeError:
-        raise EndpointError(
-            f"{source}: the name is not text; `docker context ls` lists them"
-        ) from None
-    path = folder / "contexts" / "meta" / key / "meta.json"
 
     def refuse(fact: str) -> EndpointError:
         return EndpointError(
@@ -158,8 +148,11 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
         )
 
     try:
+        # surrogateescape gives back the bytes that the environment holds.
+        key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+        path = folder / "contexts" / "meta" / key / "meta.json"
         found = _decoder.decode(read_file(path).decode("utf-8", "replace"))
-    except FileNotFoundError:
+    except (FileNotFoundError, UnicodeEncodeError):
         known = ", ".join(("default", *stored_context_names(folder)))
         raise EndpointError(
             f"{source}: there is no such context in {folder}; choose one of: {known}"
@@ -182,7 +175,7 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
     if odd_host or odd_skip:
         raise refuse(f"is malformed: {odd_host or odd_skip}")
     tls_folder = folder / "contexts" / "tls" / key / "docker"
-    return StoredContext(name, path, host, skip_verify, tls_folder if tls_folder.is_dir() else None)
+    return StoredContext(path, host, skip_verify, tls_folder if tls_folder.is_dir() else None)
 
 
 def stored_context_names(folder: Path) -> tuple[str, ...]:

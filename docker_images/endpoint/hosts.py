@@ -435,8 +435,8 @@ def _parts(rest: str, given: _Given) -> _Parts:
     given.need(sound, "has a malformed user", "write scheme://host:port")
     if address.startswith("["):
         host, closed, port = address[1:].rpartition("]")
-        sound = closed and port[:1] in ("", ":")
-        given.need(sound, "has a malformed IPv6 address", "write it as [::1]:2375")
+        ended = closed and port[:1] in ("", ":")
+        given.need(ended, "has a malformed IPv6 address", "write it as [::1]:2375")
         port = port[1:]
     else:
         host, colon, port = address.rpartition(":")
