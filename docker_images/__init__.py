@@ -101,24 +101,19 @@ __all__ = (
 
 # What a list does not need is loaded when somebody asks for it.
 _LATER = {
-    "CleanupPlan": "docker_images.cleanup",
-    "CleanupReason": "docker_images.cleanup",
-    "KeptImage": "docker_images.cleanup",
-    "RemovedImage": "docker_images.cleanup",
-    "plan_cleanup": "docker_images.cleanup",
-    "ImageChanges": "docker_images.diff",
-    "ImagesUpdate": "docker_images.watch",
-    "ImagesWatch": "docker_images.watch",
-    "diff_images": "docker_images.diff",
-    "gather_images": "docker_images.fleet",
+    "cleanup": ("CleanupPlan", "CleanupReason", "KeptImage", "RemovedImage", "plan_cleanup"),
+    "diff": ("ImageChanges", "diff_images"),
+    "fleet": ("gather_images",),
+    "watch": ("ImagesUpdate", "ImagesWatch"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        from importlib import import_module
+    for module, names in _LATER.items():
+        if name in names:
+            from importlib import import_module
 
-        return getattr(import_module(_LATER[name]), name)
+            return getattr(import_module(f"docker_images.{module}"), name)
     if name == "__version__":
         from importlib.metadata import version
 
