@@ -86,10 +86,10 @@ class OCIPlatform(_Wire, frozen=True, kw_only=True):
         return "/".join(part for part in parts if part)
 
 
-class OCIDescriptor(_Wire, frozen=True, kw_only=True):
+class OCIDescriptor(_Wire, frozen=True, kw_only=True, rename="camel"):
     """The type, size and digest of a piece of content: an OCI content descriptor."""
 
-    media_type: str = msgspec.field(default_factory=_text, name="mediaType")
+    media_type: str = msgspec.field(default_factory=_text)
     """Media type of the content."""
     digest: str = msgspec.field(default_factory=_text)
     """`algorithm:hex` of the content."""
@@ -103,7 +103,7 @@ class OCIDescriptor(_Wire, frozen=True, kw_only=True):
     """The content itself, in base64, if it is embedded."""
     platform: OCIPlatform | None = None
     """The platform, if the descriptor has one."""
-    artifact_type: str | None = msgspec.field(default=None, name="artifactType")
+    artifact_type: str | None = None
     """The type of an artifact that is not an image."""
 
     def __post_init__(self: Any) -> None:
@@ -299,42 +299,40 @@ class ImageManifestSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """Only for `kind == "attestation"`."""
 
 
-class ImageSummary(_Wire, frozen=True, kw_only=True):
+class ImageSummary(_Wire, frozen=True, kw_only=True, rename="pascal"):
     """One image in an engine's list. It means the same on every engine and API version.
 
     Compared by value, hashed by `id`.
     """
 
-    id: str = msgspec.field(name="Id")
+    id: str
     """As the engine sends it: the digest of the image's config, or, with the containerd image
     store, of its index or manifest. Only compare ids of the same engine."""
-    parent_id: str = msgspec.field(default_factory=_text, name="ParentId")
+    parent_id: str = msgspec.field(default_factory=_text)
     """The image that this one was built on, by the classic builder; `""` if there is none."""
-    repo_tags: Many[str] = msgspec.field(default_factory=_nothing, name="RepoTags")
+    repo_tags: Many[str] = msgspec.field(default_factory=_nothing)
     """Names with a tag, as the engine writes them; `()` for an untagged image."""
-    repo_digests: Many[str] = msgspec.field(default_factory=_nothing, name="RepoDigests")
+    repo_digests: Many[str] = msgspec.field(default_factory=_nothing)
     """Names with a digest, as the engine writes them; `()` if it was never pulled or pushed."""
-    created: Int = msgspec.field(default_factory=_number, name="Created")
+    created: Int = msgspec.field(default_factory=_number)
     """When the image was made, in seconds since 1970, according to the image itself; 0 or
     -62135596800 if it does not say. Podman then sends the time of loading. See `created_at`."""
-    size: Int = msgspec.field(default_factory=_number, name="Size")
+    size: Int = msgspec.field(default_factory=_number)
     """Bytes on disk. Images share layers, so the sum of a list is more than they take together."""
-    shared_size: Int | None = msgspec.field(default=None, name="SharedSize")
+    shared_size: Int | None = None
     """Bytes shared with other images. None unless you ask with `shared_size=True` (API 1.42) and
     the engine computes it."""
-    containers: Int | None = msgspec.field(default=None, name="Containers")
+    containers: Int | None = None
     """How many containers use the image, including stopped ones. None if the engine did not count:
     Docker counts since API 1.51, Podman always."""
-    virtual_size: Int | None = msgspec.field(default=None, name="VirtualSize")
+    virtual_size: Int | None = None
     """Below API 1.44 the same as `size`; None above."""
-    labels: Texts = msgspec.field(default_factory=_empty, name="Labels")
+    labels: Texts = msgspec.field(default_factory=_empty)
     """The labels of the image; `{}` if there are none."""
-    manifests: tuple[ImageManifestSummary, ...] | None = msgspec.field(
-        default=None, name="Manifests"
-    )
+    manifests: tuple[ImageManifestSummary, ...] | None = None
     """What the image is made of. None unless you ask with `manifests=True` (API 1.47) and the
     engine has the containerd image store."""
-    descriptor: OCIDescriptor | None = msgspec.field(default=None, name="Descriptor")
+    descriptor: OCIDescriptor | None = None
     """What `id` points to (API 1.48, with the containerd image store); None elsewhere."""
 
     def __hash__(self) -> int:
