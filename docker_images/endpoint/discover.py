@@ -64,32 +64,31 @@ def known_sockets(env: Mapping[str, str], platform: str) -> Iterator[tuple[str, 
     home = home_folder(env, platform)
     runtime = Path(env.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
     config = Path(env.get("XDG_CONFIG_HOME") or home / ".config")
-    yield "Docker Engine", Path("/var/run/docker.sock")
-    yield "Docker Desktop", home / ".docker/run/docker.sock"
-    yield "Docker Desktop", home / ".docker/desktop/docker.sock"
-    yield "Docker rootless", runtime / "docker.sock"
-    for colima in (env.get("COLIMA_HOME"), home / ".colima", config / "colima"):
-        if colima:
-            yield "Colima", Path(colima) / "default/docker.sock"
-            yield "Colima", Path(colima) / "docker.sock"
-            yield from (("Colima", path) for path in _below(Path(colima), "*/docker.sock"))
-    yield "OrbStack", home / ".orbstack/run/docker.sock"
-    yield "Rancher Desktop", home / ".rd/docker.sock"
     lima = Path(env.get("LIMA_HOME") or home / ".lima")
-    yield "Lima", lima / "docker/sock/docker.sock"
-    yield from (("Lima", path) for path in _below(lima, "*/sock/docker.sock"))
-    yield "Finch", Path("/Applications/Finch/lima/data/finch/sock/finch.sock")
-    yield "Finch", Path("/run/finch.sock")
-    yield "Podman", Path("/run/podman/podman.sock")
-    yield "Podman rootless", runtime / "podman/podman.sock"
-    temporary = Path(env.get("TMPDIR") or "/tmp")  # noqa: S108 - where podman machine puts it
     machines = Path(env.get("XDG_DATA_HOME") or home / ".local/share") / "containers/podman/machine"
-    for folder, pattern in (
-        (temporary / "podman", "*-api.sock"),
-        (machines, "podman.sock"),
-        (machines, "*/podman.sock"),
+    temporary = Path(env.get("TMPDIR") or "/tmp")  # noqa: S108 - where podman machine puts it
+    colimas = (env.get("COLIMA_HOME"), home / ".colima", config / "colima")
+    in_colima = ("default/docker.sock", "docker.sock", "*/docker.sock")
+    for product, folder, place in (
+        ("Docker Engine", Path("/var/run"), "docker.sock"),
+        ("Docker Desktop", home, ".docker/run/docker.sock"),
+        ("Docker Desktop", home, ".docker/desktop/docker.sock"),
+        ("Docker rootless", runtime, "docker.sock"),
+        *(("Colima", Path(at), place) for at in colimas if at for place in in_colima),
+        ("OrbStack", home, ".orbstack/run/docker.sock"),
+        ("Rancher Desktop", home, ".rd/docker.sock"),
+        ("Lima", lima, "docker/sock/docker.sock"),
+        ("Lima", lima, "*/sock/docker.sock"),
+        ("Finch", Path("/Applications/Finch"), "lima/data/finch/sock/finch.sock"),
+        ("Finch", Path("/run"), "finch.sock"),
+        ("Podman", Path("/run"), "podman/podman.sock"),
+        ("Podman rootless", runtime, "podman/podman.sock"),
+        ("Podman machine", temporary, "podman/*-api.sock"),
+        ("Podman machine", machines, "podman.sock"),
+        ("Podman machine", machines, "*/podman.sock"),
     ):
-        yield from (("Podman machine", path) for path in _below(folder, pattern))
+        paths = _below(folder, place) if "*" in place else [folder / place]
+        yield from ((product, path) for path in paths)
 
 
 def _below(folder: Path, pattern: str) -> list[Path]:
