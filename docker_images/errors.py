@@ -15,7 +15,7 @@ Programs do not have to read it: every error has `endpoint`, `reason` and `errno
 pickled. Bad arguments raise `TypeError` or `ValueError`, a call on a closed client `RuntimeError`.
 """
 
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from docker_images.address import Endpoint
 
@@ -27,6 +27,7 @@ __all__ = [
     "EnginePermissionError",
     "EngineResponseError",
     "EngineTimeoutError",
+    "ErrorData",
     "Reason",
     "ResponseFormatError",
     "UnsupportedByEngineError",
@@ -53,6 +54,22 @@ Reason = Literal[
 """Why a call failed. Every error has one of these."""
 
 
+class ErrorData(TypedDict, total=False):
+    """What an error is given besides its text: the values of its attributes."""
+
+    endpoint: Endpoint | None
+    reason: Reason
+    errno: int | None
+    stage: str
+    seconds: float | None
+    option: str
+    needed: str
+    found: str
+    engine: str
+    status: int
+    message: str
+
+
 class DockerImagesError(Exception):
     """The base class: `except DockerImagesError` catches all failures of this library."""
 
@@ -63,17 +80,9 @@ class DockerImagesError(Exception):
     errno: int | None = None
     """The error number of the operating system, such as `errno.ECONNREFUSED`; None otherwise."""
 
-    def __init__(
-        self,
-        text: str = "",
-        *,
-        endpoint: Endpoint | None = None,
-        reason: Reason | None = None,
-        errno: int | None = None,
-    ) -> None:
+    def __init__(self, text: str = "", **data: Unpack[ErrorData]) -> None:
         super().__init__(text)
-        self.endpoint, self.errno = endpoint, errno
-        self.reason = reason or self.reason
+        vars(self).update(data)
 
 
 class EndpointError(DockerImagesError, ValueError):
@@ -96,21 +105,10 @@ class EngineTimeoutError(DockerImagesError, TimeoutError):
     """The deadline of the call passed, or the time to connect."""
 
     reason: Reason = "timeout"
-    stage: str
+    stage: str = ""
     """What the call was doing, such as `"connecting"` or `"waiting for the answer"`."""
-    seconds: float | None
+    seconds: float | None = None
     """How long the limit was; None if a transport of the caller gave up by itself."""
-
-    def __init__(
-        self,
-        text: str = "",
-        *,
-        endpoint: Endpoint | None = None,
-        stage: str = "",
-        seconds: float | None = None,
-    ) -> None:
-        super().__init__(text, endpoint=endpoint)
-        self.stage, self.seconds = stage, seconds
 
 
 class ApiVersionError(DockerImagesError):
@@ -123,48 +121,24 @@ class UnsupportedByEngineError(DockerImagesError):
     """This engine would silently ignore an option, or cannot answer it."""
 
     reason: Reason = "unsupported"
-    option: str
+    option: str = ""
     """The keyword of `list_images` that the engine does not support."""
-    needed: str
+    needed: str = ""
     """What the option needs, in words: `"API 1.47"` or `"the containerd image store"`."""
-    found: str
+    found: str = ""
     """What the engine has, in words."""
-    engine: str
+    engine: str = ""
     """The name and version of the engine, such as `"Docker 20.10.24"`."""
-
-    def __init__(
-        self,
-        text: str = "",
-        *,
-        endpoint: Endpoint | None = None,
-        option: str = "",
-        needed: str = "",
-        found: str = "",
-        engine: str = "",
-    ) -> None:
-        super().__init__(text, endpoint=endpoint)
-        self.option, self.needed, self.found, self.engine = option, needed, found, engine
 
 
 class EngineResponseError(DockerImagesError):
     """The engine, or something in front of it, answered with an error status."""
 
     reason: Reason = "status"
-    status: int
+    status: int = 0
     """The HTTP status, such as 404."""
-    message: str
+    message: str = ""
     """What the engine said, shortened and without control characters."""
-
-    def __init__(
-        self,
-        text: str = "",
-        *,
-        endpoint: Endpoint | None = None,
-        status: int = 0,
-        message: str = "",
-    ) -> None:
-        super().__init__(text, endpoint=endpoint)
-        self.status, self.message = status, message
 
 
 class ResponseFormatError(DockerImagesError):

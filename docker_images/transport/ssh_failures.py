@@ -57,12 +57,11 @@ _DOCKER_SAYS = (
 
 def translate_ssh(error: Exception, endpoint: Endpoint) -> DockerImagesError | None:
     """The error of this library that a failure of ssh is; None for what says nothing about ssh."""
-    kind = EngineConnectionError
+    is_denied = False
     match error:
         case SSHEndedError(status=status, words=words):
             fact, step = _end(status, words, endpoint)
-            if status not in (None, 127, 255) and re.search(_DIAL_REFUSED, words):
-                kind = EnginePermissionError
+            is_denied = status not in (None, 127, 255) and bool(re.search(_DIAL_REFUSED, words))
         case RemoteTextError():
             fact = f"the remote shell prints text before the engine's answer: {str(error)!r}"
             step = "keep its start-up files silent without a terminal"
@@ -71,12 +70,11 @@ def translate_ssh(error: Exception, endpoint: Endpoint) -> DockerImagesError | N
             step = "is the OpenSSH client installed?"
         case _:
             return None
-    return kind(
-        f"cannot connect to {endpoint}: {fact}; {step}",
-        endpoint=endpoint,
-        reason="ssh" if kind is EngineConnectionError else None,
-        errno=error.errno if isinstance(error, OSError) else None,
-    )
+    text = f"cannot connect to {endpoint}: {fact}; {step}"
+    if is_denied:
+        return EnginePermissionError(text, endpoint=endpoint)
+    number = error.errno if isinstance(error, OSError) else None
+    return EngineConnectionError(text, endpoint=endpoint, reason="ssh", errno=number)
 
 
 def _end(status: int | None, words: str, endpoint: Endpoint) -> tuple[str, str]:
