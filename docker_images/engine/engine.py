@@ -220,7 +220,7 @@ class Engine:
         """
         if (pin := self.pin) is not None:
             if option := versions.first_missing(options, pin.version):
-                raise self._unsupported(option, f"API {pin.version}, pinned by {pin.source}")
+                raise self.unsupported(option, f"API {pin.version}, pinned by {pin.source}")
             return await self._ask_in(pin.version, params, options)
         version = self.version
         if version is None:
@@ -299,7 +299,7 @@ class Engine:
         if version == asked:
             raise responses.refusal(400, message, self.endpoint)
         if option := versions.first_missing(options, version):
-            raise self._unsupported(option, f"API {theirs}")
+            raise self.unsupported(option, f"API {theirs}")
         return version
 
     async def _check(
@@ -315,19 +315,19 @@ class Engine:
         if theirs is None and not podman:
             theirs, podman = await self._look_up("/version")
         if podman:
-            raise self._unsupported(options[0], "no such option")
+            raise self.unsupported(options[0], "no such option")
         if theirs is None:
-            raise self._unsupported(options[0], "an unknown API version")
+            raise self.unsupported(options[0], "an unknown API version")
         version = versions.spoken(asked, theirs)
         if option := versions.first_missing(options, version):
-            raise self._unsupported(option, f"API {version}")
+            raise self.unsupported(option, f"API {version}")
         return version
 
     def _check_store(self, options: Options, images: Images) -> None:
         """Refuse a list that was to have manifests, but comes from a store that ignores them."""
         option = next((option for option in options if option in versions.NEED_CONTAINERD), None)
         if option and images and not any(image.descriptor for image in images):
-            raise self._unsupported(option, "another image store", "the containerd image store")
+            raise self.unsupported(option, "another image store", "the containerd image store")
 
     def _learn(self, response: httpx.Response) -> ApiVersion | None:
         """Take note of who answered; the newest version of the engine, if the answer tells."""
@@ -400,13 +400,14 @@ class Engine:
             endpoint=self.endpoint,
         )
 
-    def _unsupported(
-        self, option: str, found: str, needed: str | None = None
+    def unsupported(
+        self, option: str, found: str, needed: str | None = None, value: str = "True"
     ) -> UnsupportedByEngineError:
+        """The error for an option that this engine would ignore."""
         engine = str(self.info or "the engine")
         needed = needed or f"API {versions.NEEDS[option]}"
         return UnsupportedByEngineError(
-            f"{keyword(option, 'True')} needs {needed}, but {engine} at {self._at} has {found} and "
+            f"{keyword(option, value)} needs {needed}, but {engine} at {self._at} has {found} and "
             "would ignore it; leave it out, or ask another engine",
             endpoint=self.endpoint,
             option=option,

@@ -13,13 +13,12 @@ from msgspec.structs import force_setattr
 
 from docker_images.engine.engine import Engine
 from docker_images.engine.versions import SINCE, ApiVersion, has
-from docker_images.errors import DockerImagesError, EngineResponseError, UnsupportedByEngineError
+from docker_images.errors import DockerImagesError, EngineResponseError
 from docker_images.images.models import ImageSummary
 from docker_images.images.normalise import normalise
 from docker_images.images.references import Reference, is_pattern
 from docker_images.images.store import in_containerd
 from docker_images.query import Asked, Query
-from docker_images.text import keyword
 from docker_images.transport.deadline import stage
 
 __all__ = ["answer", "narrow_filters"]
@@ -235,15 +234,8 @@ async def _check_anchors(engine: Engine, query: Query, images: Images) -> None:
                 alone = Query(Asked(query.asked.all, {option: [anchor]}))
                 found = await engine.list(alone)
             if any(_is_called(image, anchor) for image in found):
-                raise UnsupportedByEngineError(
-                    f"{keyword(option, repr(anchor))} names an image without a time, with "
-                    f"which {engine.info} at {engine.endpoint} cannot compare; name another image",
-                    endpoint=engine.endpoint,
-                    option=option,
-                    needed="an image that says when it was made",
-                    found="an image without a time",
-                    engine=str(engine.info),
-                )
+                needed = "an image that says when it was made"
+                raise engine.unsupported(option, "an image without a time", needed, repr(anchor))
 
 
 def _is_called(image: ImageSummary, anchor: str) -> bool:
