@@ -7,7 +7,7 @@ on. Refuses to know which proxy it is (`endpoint.proxy`).
 import ipaddress
 import ssl
 from base64 import b64encode
-from http import HTTPStatus
+from http.client import responses as phrases
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import anyio
@@ -89,8 +89,8 @@ async def _ask_connect(stream: Stream, proxy: SplitResult, endpoint: Endpoint) -
     )
     status = connection.status
     if not 200 <= status < 300:
-        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-        raise ProxyError(f"{status} {phrase}".strip(), wants_password=status == 407)
+        said = f"{status} {phrases.get(status, '')}".strip()
+        raise ProxyError(said, wants_password=status == 407)
 
 
 def _target(endpoint: Endpoint) -> bytes:
