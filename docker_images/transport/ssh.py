@@ -35,11 +35,6 @@ from docker_images.transport.threads import thread_event
 
 __all__ = ["SSHStream", "by_hand", "login_words", "open_ssh", "ssh_argv"]
 
-# Checked again where they become arguments, although the resolution of endpoints refuses the same:
-# ssh puts both into the ProxyCommand of the user's configuration, which a shell runs.
-_USER = re.compile(SSH_USER)
-_HOST = re.compile(SSH_HOST)
-
 _CONNECT_TIMEOUT = 30  # seconds, docker/cli cli/connhelper/connhelper.go@28f7560
 _ALIVE_INTERVAL = 20  # seconds; ssh gives up when three questions in a row are not answered
 _LAST_WORDS = 2.0  # seconds for the status and the words after the end of the output
@@ -77,11 +72,13 @@ def ssh_argv(endpoint: Endpoint, ssh_command: Sequence[str] = ("ssh",)) -> list[
 
 def login_words(endpoint: Endpoint) -> list[str]:
     """The arguments of ssh for user and port."""
-    if not _HOST.fullmatch(endpoint.hostname):
+    # Checked again, although the resolution of endpoints refuses the same: ssh puts both into the
+    # ProxyCommand of the user's configuration, which a shell runs.
+    if not re.fullmatch(SSH_HOST, endpoint.hostname):
         raise _unsafe(endpoint, f"{endpoint.hostname!r} is no host name for ssh")
     words: list[str] = []
     if endpoint.user is not None:
-        if not _USER.fullmatch(endpoint.user):
+        if not re.fullmatch(SSH_USER, endpoint.user):
             raise _unsafe(endpoint, f"{endpoint.user!r} is no user name for ssh")
         words += ["-l", endpoint.user]
     if endpoint.port is not None:
@@ -295,11 +292,9 @@ class _Process:
             await self.wait()
         if self._error is not None:
             return self._error
-        return SSHEndedError(self._status, self.words())
-
-    def words(self) -> str:
-        """The end of what ssh wrote to its stderr, in one line that is safe to print."""
-        return printable(bytes(self.said[-_WORDS_SHOWN:]).decode(errors="replace"), _WORDS_SHOWN)
+        # The end of what it wrote to its stderr, in one line that is safe to print.
+        words = bytes(self.said[-_WORDS_SHOWN:]).decode(errors="replace")
+        return SSHEndedError(self._status, printable(words, _WORDS_SHOWN))
 
 
 class _Turns:
