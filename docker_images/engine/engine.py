@@ -133,11 +133,7 @@ class Engine:
                 raise
             compressed = "content-encoding" in response.headers
             reason = "it is compressed, which was not asked for" if compressed else str(error)
-            raise ResponseFormatError(
-                f"{self._at} answered with a list that cannot be read: {printable(reason)}; "
-                "is this the address of a Docker API?",
-                endpoint=self.endpoint,
-            ) from error
+            raise self._unreadable("with a list that", reason) from error
         finally:
             await body.aclose()
         if podman or described is not None:
@@ -159,11 +155,7 @@ class Engine:
                 raise ValueError(f"it is longer than max_response_bytes={limit}")
             return msgspec.json.decode(said, type=type)
         except (ValueError, RecursionError) as error:
-            raise ResponseFormatError(
-                f"{self._at} answered {path} with something that cannot be read: "
-                f"{printable(str(error))}; is this the address of a Docker API?",
-                endpoint=self.endpoint,
-            ) from error
+            raise self._unreadable(f"{path} with something that", str(error)) from error
 
     async def ping(self) -> EngineInfo:
         """Who answers `GET /_ping`."""
@@ -391,6 +383,11 @@ class Engine:
         finally:
             await body.aclose()
         return bytes(said)
+
+    def _unreadable(self, what: str, reason: str) -> ResponseFormatError:
+        text = f"{self._at} answered {what} cannot be read: {printable(reason)}"
+        step = "is this the address of a Docker API?"
+        return ResponseFormatError(f"{text}; {step}", endpoint=self.endpoint)
 
     def _nothing_in_common(self, theirs: ApiVersion | None, message: str) -> ApiVersionError:
         there = message or f"up to {theirs}"
