@@ -45,22 +45,22 @@ __all__ = [
     "build_query",
 ]
 
-# Any iterable is taken. These do not say so, because a dict is an iterable of its keys, and a type
-# checker should find a dict of the wrong values.
+# Any iterable is accepted. The types do not say so, because a dict is an iterable of its keys, and
+# a type checker should find a dict with the wrong values.
 _Label: TypeAlias = str | Mapping[str, str | None]
 LabelArgument: TypeAlias = _Label | Sequence[_Label] | AbstractSet[str] | Iterator[_Label]
-"""`"key"`, `"key=value"`, `{"key": "value"}`, `{"key": None}` for any value, or several such."""
+"""`"key"`, `"key=value"`, `{"key": "value"}`, `{"key": None}` for any value, or several."""
 ReferenceArgument: TypeAlias = str | Sequence[str] | AbstractSet[str] | Iterator[str]
-"""A name or a pattern, or several."""
+"""A name or a pattern, or several of these."""
 UntilArgument: TypeAlias = datetime | timedelta | float
-"""A moment, a time ago, or seconds since 1970."""
+"""An aware datetime, a timedelta (ago), or seconds since 1970."""
 FiltersArgument: TypeAlias = Mapping[
     str, str | bool | Sequence[str] | AbstractSet[str] | Iterator[str]
 ]
-"""The engine's own filters."""
+"""Filters of the engine, such as `{"label": ["a", "b"]}`."""
 
 Option: TypeAlias = Literal["shared_size", "manifests", "identity"]
-"""A keyword of `list_images` that takes an engine able to do it."""
+"""A keyword of `list_images` that only some engines support."""
 
 
 Condition: TypeAlias = Callable[[ImageSummary, bool], bool]

@@ -162,11 +162,24 @@ def known_names() -> dict[str, str]:
     return known
 
 
+# In signatures, where annotations are text: see `docker_images.client`.
+TYPES = {
+    **{
+        f"{name}Argument": f"docker_images.query.{name}Argument"
+        for name in ("Filters", "Label", "Reference", "Until")
+    },
+    "EllipsisType": "types.EllipsisType",
+}
+
+
 class NamesLead(SphinxTransform):
     default_priority = 200
     known = known_names()
 
     def apply(self, **_: Any) -> None:
+        for xref in self.document.findall(addnodes.pending_xref):
+            if xref["reftarget"] in TYPES:
+                xref["reftarget"], xref["reftype"] = TYPES[xref["reftarget"]], "obj"
         for literal in list(self.document.findall(nodes.literal)):
             target = self.known.get(literal.astext().removesuffix("()"))
             if target is None or isinstance(

@@ -8,6 +8,7 @@ import inspect
 import io
 import os
 import pkgutil
+import pydoc
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pages import rows
 
 import docker_images
 import docker_images.metrics
+import docker_images.query
 import docker_images.sync
 import docker_images.testing
 from docker_images import DockerClient, DockerImagesError
@@ -312,6 +314,7 @@ def test_every_public_name_is_in_the_reference() -> None:
     named = re.findall(rf"auto(?:{kinds}):: (?:[\w.]+\.)?(\w+)$", pages, re.MULTILINE)
     public = [*docker_images.__all__, *docker_images.testing.__all__, "EngineTransport"]
     public += [*docker_images.sync.__all__, *docker_images.metrics.__all__]
+    public += [name for name in docker_images.query.__all__ if name.endswith("Argument")]
     assert sorted(named) == sorted({*public} - {"faults"})
     assert "automodule:: docker_images.testing.faults" in pages
 
@@ -362,3 +365,13 @@ def test_help_says_what_each_argument_means_and_what_is_raised(
 def test_every_module_opens_by_saying_what_it_knows(module: Path) -> None:
     if module.name != "__main__.py":
         assert ast.get_docstring(ast.parse(module.read_text()))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [DockerClient.list_images, DockerClient.watch_images, docker_images.sync.list_images],
+)
+def test_help_shows_the_names_of_types(function: Callable[..., object]) -> None:
+    first = next(line for line in pydoc.render_doc(function).splitlines() if "label:" in line)
+    assert re.search(r"label: '?LabelArgument \| None'?", first)
+    assert "collections.abc" not in first
