@@ -212,7 +212,7 @@ def test_who_pinned_the_version_is_named(
         pytest.param(
             {"/version": VERSION, "/_ping": (403, {"message": "only lists"})},
             [
-                "! engine {host} (--host) answered 403: only lists; something before the engine",
+                "! engine {host} (--host) answered 403: only lists; something in front of the",
                 "ok API versions engine 1.40 and up, library 1.24 to 1.55; negotiated: 1.51",
                 *FOUND[2:],
             ],

@@ -100,7 +100,7 @@ def test_the_cleanup_in_ci_removes_only_when_told_and_what_was_shown(tmp_path: P
         assert not (tmp_path / "called").exists()
         done = run("cleanup_in_ci.py", "--remove", host=engine.host, path=path)
     assert sorted(shown.stdout.splitlines()[:2]) == [
-        f"remove shop/web:{number} - its repository has enough that are newer" for number in (1, 2)
+        f"remove shop/web:{number} - its repository has enough newer images" for number in (1, 2)
     ]
     assert "no image matches keep_reference='ci/*'" in shown.stderr
     assert (done.returncode, done.stdout) == (0, shown.stdout)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import docker_images
 from docker_images import DockerClient, sync
 from docker_images.fleet import Question
 from docker_images.images.models import ImageSummary
@@ -43,7 +44,15 @@ def answer(query: Query, *images: ImageSummary, podman: bool = False) -> list[st
 
 # Editors and type checkers see the keywords of the question wherever it is asked.
 
-CLIENT = inspect.signature(DockerClient.list_images).parameters
+
+def parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """With types where the annotations are text."""
+    hints = get_type_hints(function, localns={"ImagesWatch": docker_images.ImagesWatch})
+    found = inspect.signature(function).parameters
+    return {name: one.replace(annotation=hints.get(name)) for name, one in found.items()}
+
+
+CLIENT = parameters(DockerClient.list_images)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ CLIENT = inspect.signature(DockerClient.list_images).parameters
 def test_the_question_has_the_same_keywords_wherever_it_is_asked(
     function: Callable[..., Any], own: set[str], missing: set[str]
 ) -> None:
-    found = inspect.signature(function).parameters
+    found = parameters(function)
     assert own <= found.keys()
     question = [one for name, one in found.items() if name not in own]
     assert question == [one for name, one in CLIENT.items() if name not in missing]
@@ -70,7 +79,7 @@ def test_the_question_has_the_same_keywords_wherever_it_is_asked(
 
 def test_several_engines_are_asked_with_the_same_keywords() -> None:
     keywords = {name: one.annotation for name, one in CLIENT.items() if name != "self"}
-    assert inspect.get_annotations(Question) == keywords
+    assert get_type_hints(Question) == keywords
 
 
 # What the engine is asked.

@@ -83,7 +83,7 @@ class Engine:
         """Whether its lists have descriptors, as those of the containerd image store have from API
         1.48 on; None until a list has told."""
         self.refuses_lookups = False
-        """Whether something before the engine lets lists through, but no single image."""
+        """Whether something in front of the engine lets lists through, but no single image."""
         self._told = b""  # how it told, so that the same need not be read again
         self._last: httpx.Headers | None = None
         self._heard = 0.0  # when that came, by `time.monotonic`
