@@ -71,7 +71,7 @@ class DockerClient:
         timeout: seconds for a whole call, from finding the engine to the last byte; None for no
             limit.
         connect_timeout: seconds for a new connection (TCP, TLS, a proxy; over ssh until the first
-            byte); None for no limit other than `timeout`.
+            answer to `/_ping`); None for no limit other than `timeout`.
         max_response_bytes: how long the body of an answer can be.
         transport: used instead of ours; an object with httpx's
             `async def handle_async_request(request)`. Requests go to `http://docker/…`. The client

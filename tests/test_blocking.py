@@ -53,6 +53,15 @@ async def test_blockbuster_sees_what_blocks(home: Path) -> None:
         (home / "config.json").read_text()
 
 
+async def test_the_endpoint_is_read_in_place_before_the_first_call_only() -> None:
+    with FakeEngine() as engine, blockbuster_ctx():
+        with pytest.raises(BlockingError):
+            DockerClient().endpoint  # noqa: B018
+        async with DockerClient(engine.host) as client:
+            await client.list_images()
+            assert client.endpoint.host == engine.host
+
+
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
 async def test_a_socket_or_an_address(tcp: bool) -> None:
     with FakeEngine([image("web:1")], tcp=tcp) as engine:

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -56,6 +56,7 @@ from docker_images import (
 )
 from docker_images.engine import engine
 from docker_images.query import build_query
+from docker_images.testing import FakeEngine, image
 from docker_images.transport import EngineTransport, pool
 from docker_images.transport.deadline import TimeLimitError, time_limit
 from docker_images.transport.per_loop import PerLoop
@@ -139,6 +140,24 @@ async def test_a_list_that_an_image_left_meanwhile_is_asked_for_once_more(
         async with DockerClient(server.host) as client:
             with pytest.raises(EngineResponseError, match="page not found"):
                 await client.list_images()
+
+
+@pytest.mark.anyio
+async def test_no_redirect_is_followed_and_no_cookie_kept() -> None:
+    with serving(answering(LIST)) as other:
+        moved = {"Location": other.host, "Set-Cookie": "a=b; Path=/"}
+        script = answering(
+            answer(b"", "307 Temporary Redirect", moved), answer(b"[]", headers=moved)
+        )
+        with serving(script) as server:
+            async with DockerClient(server.host) as client:
+                with pytest.raises(EngineResponseError, match="307"):
+                    await client.list_images()
+                for _ in range(2):
+                    assert await client.list_images() == []
+            assert len(server.requests) == 3
+            assert not [request for request in server.requests if b"cookie" in request.lower()]
+        assert not other.requests
 
 
 # ── Deadlines and cancellation ──────────────────────────────────────────────────────────────────
@@ -247,6 +266,24 @@ async def test_a_login_that_ignores_sigterm_ends_with_the_deadline(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("what", ["hangs at the login", "has no engine that answers"])
+async def test_the_time_to_connect_over_ssh_runs_until_a_first_answer(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    hangs = (
+        "printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nO'; " if "engine" in what else ""
+    )
+    ssh.write_text(f"#!/bin/sh\n{hangs}exec sleep 600\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    async with DockerClient("ssh://host", connect_timeout=0.3) as client:
+        with pytest.raises(EngineTimeoutError, match="connect_timeout= gives") as caught:
+            await client.list_images()
+    assert (caught.value.stage, caught.value.seconds) == ("connecting", 0.3)
+
+
+@pytest.mark.anyio
 async def test_a_flood_through_a_proxy_ends_with_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -307,12 +344,12 @@ async def test_a_file_that_cannot_be_read_to_its_end_holds_up_one_thread_and_not
 async def test_a_fifo_in_the_place_of_a_certificate_is_refused_and_holds_up_no_thread(
     name: str, tmp_path: Path
 ) -> None:
-    files = {}
-    for each in ("ca", "cert", "key"):
-        files[each] = str(tmp_path / f"{each}.pem")
-        (tmp_path / f"{each}.pem").touch()
+    files = {each: str(tmp_path / f"{each}.pem") for each in ("ca", "cert", "key")}
     ca = trustme.CA()
+    shown = ca.issue_cert("client@example.org")
     ca.cert_pem.write_to_path(files["ca"])
+    shown.cert_chain_pems[0].write_to_path(files["cert"])
+    shown.private_key_pem.write_to_path(files["key"])
     (tmp_path / f"{name}.pem").unlink()
     os.mkfifo(files[name])
     before = threads()
@@ -421,6 +458,31 @@ async def test_a_first_call_without_a_deadline_on_a_hung_engine_keeps_no_other_w
             tasks.cancel_scope.cancel()
 
 
+@pytest.mark.anyio
+async def test_watches_and_a_question_for_the_version_come_on_top_of_the_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "MAX_CALLS", 1)
+    with FakeEngine([image("web:1")]) as fake:
+        async with DockerClient(fake.host) as client, AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(client.watch_images())
+            assert len(await client.list_images()) == 1
+    told = answer(b'{"ApiVersion":"1.55"}')
+    without = {
+        path: found.replace(b"Api-Version", b"X") for path, found in (("", LIST), ("v", told))
+    }
+
+    def script(peer: Peer) -> None:
+        while request := peer.request():
+            peer.send(without["v" if b"/version" in request else ""])
+
+    with serving(script) as server:
+        async with DockerClient(server.host) as client:
+            assert len(await client.list_images(shared_size=True)) == 3
+            assert b"GET /version" in server.requests[-1]
+
+
 # ── Connections ─────────────────────────────────────────────────────────────────────────────────
 
 
@@ -437,7 +499,8 @@ def falls_silent(peer: Peer) -> None:
 
 
 @pytest.mark.anyio
-async def test_six_kept_connections_that_die_in_silence_cost_one_call() -> None:
+@pytest.mark.parametrize("who", ["the deadline passes", "the caller gives up"])
+async def test_six_kept_connections_that_die_in_silence_cost_one_call(who: str) -> None:
     with serving(falls_silent, tcp=True) as server:
         async with DockerClient(server.host, api_version="1.55") as client:
             async with anyio.create_task_group() as tasks:
@@ -445,8 +508,13 @@ async def test_six_kept_connections_that_die_in_silence_cost_one_call() -> None:
                     tasks.start_soon(client.list_images)
             assert server.connections == 6
             server.silent = True  # type: ignore[attr-defined]
-            with pytest.raises(EngineTimeoutError):
-                await client.list_images(timeout=0.2)
+            if who == "the caller gives up":
+                with anyio.move_on_after(0.2) as scope:
+                    await client.list_images()
+                assert scope.cancelled_caught
+            else:
+                with pytest.raises(EngineTimeoutError):
+                    await client.list_images(timeout=0.2)
             assert len(await client.list_images()) == 3
             assert server.connections == 7
 

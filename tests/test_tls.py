@@ -511,6 +511,16 @@ class TestClient:
         assert str(caught.value).startswith(f"cannot connect to tcp://{name}:{engine} (")
         assert says.format(ca=tmp_path / "ca.pem", cert=tmp_path / "cert.pem") in str(caught.value)
 
+    async def test_takes_renewed_files_without_a_restart(
+        self, engine: int, cert_path: CertFolder
+    ) -> None:
+        cert_path(ca="other_ca")
+        async with DockerClient(host=f"tcp://127.0.0.1:{engine}") as client:
+            with pytest.raises(EngineConnectionError, match="a CA that is not in"):
+                await client.list_images()
+            cert_path()
+            assert await client.list_images() == []
+
     async def test_names_a_file_that_cannot_be_used(
         self, engine: int, cert_path: CertFolder, tmp_path: Path
     ) -> None:
