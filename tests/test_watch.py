@@ -500,6 +500,35 @@ async def test_a_list_that_is_refused_is_asked_again_before_that_is_an_outage(
         assert len([update for update in updates if update.error]) == news
 
 
+class Flood(ScriptStream):
+    """Events that are always there already: nobody ever waits for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = 0
+
+    async def receive(self) -> bytes:
+        self.sent += 1
+        return b'{"Type":"image","Action":"tag"}\n' * 1000 if self.sent < 100 else b""
+
+
+class Flooding(Script):
+    async def open(self, since: float | None) -> ScriptStream:
+        self.streams.append(Flood())
+        return self.streams[-1]
+
+
+async def test_a_flood_of_events_leaves_the_event_loop_its_turns(anyio_backend: str) -> None:
+    clock = Jumping()
+    script = Flooding(clock)
+    async with ImagesWatch(script, resync_interval=300, poll_interval=30, clock=clock):
+        for _ in range(30):
+            await checkpoint()
+        flood = script.streams[0]
+        assert isinstance(flood, Flood)
+        assert 0 < flood.sent < 30, "of 30 turns each is for less than a piece"
+
+
 async def test_the_return_of_an_engine_that_had_no_events_is_a_reason_to_ask_for_them(
     anyio_backend: str,
 ) -> None:

@@ -38,6 +38,7 @@ HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
 QUIET = 10.0  # seconds without a list, for which connections are not kept
 SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
 SHORT_AT_MOST = 3  # in a row, those among them that could not be opened
+AT_ONCE = 4096  # bytes of events that are read in one step, in a millisecond or two
 
 
 class Stream(Protocol):
@@ -347,14 +348,9 @@ class ImagesWatch:
         try:
             with self._clock.scope(self._schedule.reopen_at) as scope:
                 while data := await stream.receive():
-                    times = stream.reader.feed(data)
-                    self.events += stream.reader.records
-                    stream.reader.records = 0
-                    for time in times:
-                        old = time is not None and time < self._listed_at
-                        self._schedule.event(self._clock.now(), old=old)
-                    if times:
-                        self._wake.set()
+                    for start in range(0, len(data), AT_ONCE):
+                        self._hear(stream.reader, data[start : start + AT_ONCE])
+                        await checkpoint()  # the stream waits only when it must
         except DockerImagesError as error:
             _log.debug("the stream of events broke: %s", error)
         except ValueError as error:  # no record
@@ -363,3 +359,13 @@ class ImagesWatch:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
         return scope.cancelled_caught
+
+    def _hear(self, reader: EventReader, data: bytes) -> None:
+        times = reader.feed(data)
+        self.events += reader.records
+        reader.records = 0
+        for time in times:
+            old = time is not None and time < self._listed_at
+            self._schedule.event(self._clock.now(), old=old)
+        if times:
+            self._wake.set()
