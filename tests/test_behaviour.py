@@ -157,6 +157,7 @@ async def test_an_unknown_image_to_compare_with_is_the_engines_refusal(
         await client.list_images(before="no/such:image")
     assert caught.value.status in (404, 500)
     assert "no/such:image" in caught.value.message
+    assert str(caught.value).endswith("; name an image that this engine has")
 
 
 async def test_ping_and_the_list_agree_on_the_version(client: DockerClient) -> None:

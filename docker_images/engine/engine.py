@@ -270,11 +270,12 @@ class Engine:
 
         A bad filter is a 400 too, with the same header: only another version is worth a try.
         """
-        message = await self._message(response)
+        body = await self._drain(response)
+        message = responses.error_message(body)
         refused = versions.is_refusal(message)
         if (pin := self.pin) is not None:
             if not refused:
-                raise responses.refusal(400, message, self.endpoint)
+                raise responses.refusal(400, body, self.endpoint)
             raise ApiVersionError(
                 f"{self._at} refuses API {pin.version}, pinned by {pin.source}: {message}; "
                 "leave the version out to have it negotiated",
@@ -289,7 +290,7 @@ class Engine:
         if version is None or (version == asked and refused):
             raise self._nothing_in_common(theirs, message)
         if version == asked:
-            raise responses.refusal(400, message, self.endpoint)
+            raise responses.refusal(400, body, self.endpoint)
         if option := versions.first_missing(options, version):
             raise self.unsupported(option, f"API {theirs}")
         return version
@@ -365,10 +366,7 @@ class Engine:
 
     async def _check_status(self, response: httpx.Response) -> None:
         if (status := response.status_code) != 200:
-            raise responses.refusal(status, await self._message(response), self.endpoint)
-
-    async def _message(self, response: httpx.Response) -> str:
-        return responses.error_message(await self._drain(response))
+            raise responses.refusal(status, await self._drain(response), self.endpoint)
 
     async def _drain(self, response: httpx.Response, limit: int = MAX_ERROR_BODY) -> bytes:
         """The beginning of a body, enough for what an engine has to say beside lists."""

@@ -94,21 +94,28 @@ _MARKUP = r"(?is)<(script|style)\b.*?(?:</\1>|\Z)|<[^>]*(?:>|\Z)"
 
 def error_message(body: bytes) -> str:
     """What the body of a refusal says, from JSON of Docker or Podman, plain text, or HTML."""
+    if told := _told(body):
+        return printable(told)
+    text = body.decode("utf-8", "replace")
+    if text.lstrip()[:1] == "<":
+        text = re.sub(_MARKUP, " ", text)
+    return printable(text)
+
+
+def _told(body: bytes) -> str:
+    """What an engine says, in the form that engines have for it; `""` in any other."""
     try:
         error = msgspec.json.decode(body, type=_Error)
     except (ValueError, RecursionError):
-        text = body.decode("utf-8", "replace")
-        if text.lstrip()[:1] == "<":
-            text = re.sub(_MARKUP, " ", text)
-        return printable(text)
-    said = error.message or error.cause or error.reason
-    return printable(said or body.decode("utf-8", "replace"))
+        return ""
+    return error.message or error.cause or error.reason or ""
 
 
-def refusal(status: int, message: str, endpoint: Endpoint) -> EngineResponseError:
+def refusal(status: int, body: bytes, endpoint: Endpoint) -> EngineResponseError:
     """The error for an answer that is not 200."""
+    message = error_message(body)
     said = f"{endpoint} answered {status}" + (f": {message}" if message else " without a message")
-    text = said + _next_step(status, message)
+    text = said + _next_step(status, message, by_engine=bool(_told(body)))
     return EngineResponseError(text, endpoint=endpoint, status=status, message=message)
 
 
@@ -121,7 +128,7 @@ def is_passing(status: int, message: str) -> bool:
     return status in (404, 500) and re.search(gone, message) is not None
 
 
-def _next_step(status: int, message: str) -> str:
+def _next_step(status: int, message: str, *, by_engine: bool) -> str:
     # Go's servers, nginx and Apache, to plain HTTP on a port for TLS.
     if re.search("HTTP request (to an HTTPS server|was sent to HTTPS port)|SSL-enabled", message):
         return "; this port wants TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
@@ -133,10 +140,11 @@ def _next_step(status: int, message: str) -> str:
         return "; something in front of the engine refuses; it must allow GET /images/json"
     if status in (502, 503, 504):
         return "; the engine behind this address is down; try again later"
-    if re.search("(?i)no such image|image not known", message):
+    if by_engine and re.search("(?i)no such image|image not known", message):
         return "; name an image that this engine has"
     if status >= 500:
         return "; if the arguments are right, the engine's log may say more"
     if 400 <= status < 500:
-        return "; check the arguments, and whether this is the address of a Docker API"
+        address = "" if by_engine else ", and whether this is the address of a Docker API"
+        return f"; check the arguments{address}"
     return "; is this the address of a Docker API?"
