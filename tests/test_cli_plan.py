@@ -65,7 +65,30 @@ def test_people_see_every_image_and_why(engine: FakeEngine) -> None:
     elif "containerd" in repr(engine):  # 26.1: nor what there is
         assert text == "frees about 10B"
     else:
-        assert text == "frees 10B to 10B"
+        assert text == "frees 10B"
+
+
+@pytest.mark.parametrize(
+    ("policy", "line"),
+    [
+        (["--dangling-only"], "nothing to remove"),
+        (["--only-reference", "ghcr.io/*/*:stable"], "frees nothing: only names go"),
+        (["--keep-latest", "3"], "frees 10B"),
+        (["--older-than", "3d"], "frees 40B to 80B"),
+    ],
+)
+def test_the_last_line_says_what_comes_of_it(policy: list[str], line: str) -> None:
+    images = [
+        image("shop/web:4", created=NOW - 2 * DAY, size=40),
+        image(
+            "shop/web:3", "ghcr.io/shop/web:stable", created=NOW - 5 * DAY, size=50, shared_size=40
+        ),
+        image("shop/web:2", created=NOW - 6 * DAY, size=20, shared_size=0),
+        image("shop/web:1", created=NOW - 7 * DAY, size=10, shared_size=0),
+    ]
+    with FakeEngine(images, "docker 28.5") as engine:
+        done = run("plan", "-H", engine.host, *policy)
+    assert done.stdout.splitlines()[-1] == line
 
 
 def test_programs_get_one_object(engine: FakeEngine) -> None:
@@ -114,7 +137,8 @@ def test_one_of_several_engines_may_fail(another: FakeEngine) -> None:
 def test_without_any_of_several_engines_there_are_no_plans() -> None:
     words = ["plan", "-H", "unix:///nowhere.sock", "-H", "unix:///other.sock", "--dangling-only"]
     assert json.loads(run(*words, "--json").stdout) == []
-    assert run(*words).returncode == 1
+    done = run(*words)
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 1)
 
 
 def test_names_are_of_one_engine_as_docker_rmi_talks_to_one(another: FakeEngine) -> None:

@@ -153,16 +153,25 @@ def _print(plans: Plans) -> None:
             names = kept.image.repo_tags or kept.image.repo_digests
             rows += _rows(names, kept.image, "keep", kept.reason, engine)
     show(columns, rows)
-    write([f"frees {_frees([plan for _, plan in plans])}\n"])
+    if plans:
+        write([f"{_outcome([plan for _, plan in plans])}\n"])
 
 
-def _frees(plans: list[CleanupPlan]) -> str:
+def _outcome(plans: list[CleanupPlan]) -> str:
+    """What comes of it, as the last line."""
+    removed = [one for plan in plans for one in plan.remove]
+    if not removed:
+        return "nothing to remove"
+    whole = [one.image.size for one in removed if one.whole]
+    if not whole:
+        return "frees nothing: only names go"
     least = _sum(plan.frees_at_least for plan in plans)
     most = _sum(plan.frees_at_most for plan in plans)
     if most is None:
-        gone = (one.image.size for plan in plans for one in plan.remove if one.whole)
-        return f"about {size(sum(gone))}"
-    return f"at most {size(most)}" if least is None else f"{size(least)} to {size(most)}"
+        return f"frees about {size(sum(whole))}"
+    if least is None:
+        return f"frees at most {size(most)}"
+    return "frees " + " to ".join(dict.fromkeys([size(least), size(most)]))
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
