@@ -203,6 +203,22 @@ def test_the_total_counts_each_image_once(shared: list[str], line: str) -> None:
     assert done.stdout.splitlines()[-1] == line
 
 
+def test_unique_bytes_are_told_only_where_they_can_be_known() -> None:
+    # The containerd store leaves archives out of what it calls shared.
+    facts: dict[str, Any] = {"RepoTags": ["a:1"], "Size": 1000, "SharedSize": 50}
+    graph, unknown = an_image(**facts), an_image(**facts | {"SharedSize": -1})
+    containerd = an_image(**facts, Descriptor={"digest": "sha256:x"})
+    words = ["--total", "--shared-size"]
+    with holding([graph]) as one, holding([containerd]) as two, holding([unknown]) as three:
+        for hosts, line in (
+            ([one, two], "Total: 2 images, size 2kB"),
+            ([three], "Total: 1 image, size 1kB"),
+            ([one], "Total: 1 image, size 1kB, unique size 950B"),
+        ):
+            done = run(*words, *(word for host in hosts for word in ("-H", host)))
+            assert done.stdout.splitlines()[-1] == line
+
+
 # ── Several engines ─────────────────────────────────────────────────────────────────────────────
 
 

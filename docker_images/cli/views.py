@@ -11,6 +11,7 @@ from docker_images.cli.rows import Found, Row, images_in_order, rows_in_order, r
 from docker_images.cli.table import Column, show, write
 from docker_images.cli.words import UNKNOWN, age, shown, size
 from docker_images.images.models import ImageManifestSummary, ImageSummary
+from docker_images.images.store import in_containerd
 
 __all__ = ["ids", "table", "tree"]
 
@@ -125,7 +126,25 @@ def _total(found: list[Found]) -> None:
     images = [one.image for one in found]
     text = f"Total: {len(images)} image{'' if len(images) == 1 else 's'}"
     text += f", size {size(sum(image.size for image in images))}"
-    own = [image.size - image.shared_size for image in images if image.shared_size is not None]
-    if own and len(own) == len(images):
-        text += f", unique size {size(sum(own))}"
+    unique = _unique(found)
+    if unique is not None:
+        text += f", unique size {size(unique)}"
     show([Column(text, name=True)], [])
+
+
+def _unique(found: list[Found]) -> int | None:
+    """Bytes that only one image has; None where nobody knows."""
+    from docker_images.cleanup import freed_at_least
+
+    by_engine: dict[str | None, list[ImageSummary]] = {}
+    for one in found:
+        by_engine.setdefault(one.engine, []).append(one.image)
+    total = 0
+    for images in by_engine.values():
+        containerd = in_containerd(images)
+        for image in images:
+            own = freed_at_least(image, containerd)
+            if own is None:
+                return None
+            total += own
+    return total if found else None
