@@ -144,6 +144,9 @@ def test_a_filter_of_the_engine_itself_goes_to_the_engine(host: str) -> None:
         (["doctor", "--hos"], ["--host"]),
         (["exporter", "--lis"], ["--listen"]),
         (["metrics", "--out"], ["--output"]),
+        (["metrics", "--output", "/dev/nul"], ["/dev/null"]),
+        (["diff", "/dev/nul"], ["/dev/null"]),
+        (["diff", "kept.json", "/dev/nul"], ["/dev/null"]),
     ],
 )
 def test_bash_completes(words: list[str], offered: list[str]) -> None:

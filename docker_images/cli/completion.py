@@ -8,6 +8,9 @@ from docker_images.cli.words import PROG, UsageError
 
 __all__ = ["arguments", "run"]
 
+FILES = ("kept", "later", "output")
+"""What arguments that name a file are called by argparse."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
@@ -26,6 +29,10 @@ def run(options: argparse.Namespace) -> int:
     add_options(parser)
     subcommands = parser.add_subparsers()
     for name, command in COMMANDS.items():
-        add_arguments(name, subcommands.add_parser(name, help=command.help))
+        subparser = subcommands.add_parser(name, help=command.help)
+        add_arguments(name, subparser)
+        for action in subparser._actions:
+            if action.dest in FILES:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, options.shell))
     return 0
