@@ -126,8 +126,11 @@ def test_what_an_engine_says_is_no_performance_data() -> None:
     with holding([an_image()], answers=refusal) as host:
         done = run("check", "-H", host)
 
-    assert done.returncode == 3
+        question_marks = run("check", "-H", host, encoding="ascii")
+
+    assert done.returncode == question_marks.returncode == 3
     assert "answered 500: on / fire�[31m" in done.stdout
+    assert "answered 500: on / fire?[31m" in question_marks.stdout
 
 
 @pytest.mark.parametrize(

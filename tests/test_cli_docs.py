@@ -16,6 +16,7 @@ import pytest
 from command import on_a_terminal, run
 from test_cli_metrics import exporting
 
+from docker_images.cli.arguments import COMMANDS
 from docker_images.testing import FakeEngine, image
 
 PAGE = Path(__file__).parent.parent / "docs/cli.md"
@@ -128,8 +129,7 @@ def test_the_exporter_serves_what_the_page_shows(home: str) -> None:
 
 def test_every_option_is_on_the_page() -> None:
     page = PAGE.read_text()
-    helps = [run("--help").stdout, run("check", "--help").stdout, run("doctor", "--help").stdout]
-    helps += [run(name, "--help").stdout for name in ("diff", "plan", "metrics", "exporter")]
+    helps = [run(name, "--help").stdout for name in COMMANDS]
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "".join(helps)))
 
     assert {option for option in options if option not in page} <= {"--help", "--version"}

@@ -1,17 +1,23 @@
 """The table on terminals of every width: what gives way, in which order, and what never breaks."""
 
+import io
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from datetime import datetime
 from typing import Any
 
 import hostile
+import msgspec
 import pytest
 from command import on_a_terminal, run
 from hostile import an_image, holding
 
+from docker_images import ImageSummary
 from docker_images.cli.table import Column, drawn, width
+from docker_images.cli.watch import for_people
+from docker_images.watch import ImagesUpdate
 
 HOUR = 3600
 LONG = f"registry.example.com:5000/{'team/' * 8}web"
@@ -31,6 +37,7 @@ def manifests() -> list[dict[str, Any]]:
     ]
 
 
+ANSWERS = {"/containers/json": (200, []), "/events": (200, ""), "/version": (200, {})}
 MANY: dict[str, Any] = {"Manifests": manifests(), "Descriptor": {"digest": "sha256:x"}}
 
 
@@ -50,7 +57,7 @@ def engine() -> Iterator[str]:
         an_image(RepoTags=[f"x:{'t' * 128}"], **facts),
         an_image(**facts),
     ]
-    with holding(images) as host:
+    with holding(images, answers=ANSWERS) as host:
         yield host
 
 
@@ -61,6 +68,9 @@ VIEWS = [
     ["--manifests", "--shared-size"],
     ["--tree", "--total"],
     ["-q"],
+    ["plan", "--older-than", "1h"],
+    ["diff", "/dev/null"],
+    ["doctor"],
 ]
 
 
@@ -83,7 +93,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(
     assert words <= {*re.split(r"[ \n:/]+", shown)}
     squeezed = re.sub(r"\s", "", shown)
     for long in (LONG, "t" * 128):
-        assert long in squeezed
+        assert (long in squeezed) is (view != ["doctor"])
 
 
 NARROW = """\
@@ -142,6 +152,44 @@ def test_columns_give_way_in_a_fixed_order(
     assert shown == table
 
 
+WATCHED = {
+    40: """\
+2026-01-31 12:00:00  +  0123456789ab
+    shop/web:2.4.1, größe/镜像:1  187MB
+2026-01-31 12:00:00  +  0123456789ab
+    <none>  0B
+""",
+    60: """\
+2026-01-31 12:00:00  +  0123456789ab  shop/web:2.4.1,
+                                      größe/镜像:1  187MB
+2026-01-31 12:00:00  +  0123456789ab  <none>  0B
+""",
+    80: """\
+2026-01-31 12:00:00  +  0123456789ab  shop/web:2.4.1, größe/镜像:1  187MB
+2026-01-31 12:00:00  +  0123456789ab  <none>  0B
+""",
+}
+
+
+@pytest.mark.parametrize("columns", WATCHED)
+def test_a_change_goes_on_below_its_text(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = ("shop/web:2.4.1", "größe/镜像:1")
+    images = [
+        msgspec.convert(an_image(**facts), ImageSummary)
+        for facts in ({"RepoTags": names, "Size": 187_000_000}, {})
+    ]
+    update = ImagesUpdate(at=datetime(2026, 1, 31, 12).astimezone(), images=[], added=(*images,))
+    with redirect_stdout(Screen()) as screen:
+        for_people(update)
+
+    assert screen.getvalue() == WATCHED[columns]
+
+
 @pytest.mark.parametrize(
     ("text", "columns"),
     [
@@ -188,10 +236,10 @@ def test_no_byte_of_an_engine_steers_a_terminal(view: list[str], columns: int) -
         Manifests=[manifest],
         Descriptor={"digest": HOSTILE},
     )
-    with holding([hostile]) as host:
+    with holding([hostile], answers=ANSWERS) as host:
         done = on_a_terminal("-H", host, *view, columns=columns)
 
-    assert done.returncode == 0
+    assert done.returncode == (1 if "diff" in view else 0)
     # Colours are ours, and the only thing that a terminal obeys.
     text = re.sub(r"\x1b\[\d+m", "", done.stdout)
     assert all(char.isprintable() or char == "\n" for char in text)
@@ -222,6 +270,23 @@ def test_a_wait_shows_that_it_goes_on_and_leaves_nothing_behind() -> None:
     assert told[1].startswith("docker-images: waiting for ")
     assert max(map(len, told)) < 50
     assert told[-2:] == [" " * 49, ""]
+
+
+@pytest.mark.parametrize("subcommand", ["doctor", "watch"])
+def test_who_writes_as_it_goes_shows_a_wait_too(subcommand: str) -> None:
+    def script(peer: hostile.Peer) -> None:
+        peer.wait(1.2 if peer.number == 0 else 0)
+        while peer.request():
+            peer.send(hostile.answer(b"", "500 Oh"))
+
+    with hostile.serving(script) as server:
+        done = on_a_terminal(subcommand, "-H", server.host, columns=50, stderr=True)
+
+    assert done.returncode == 1
+    _, first, *_, wiped, after = done.stderr.split("\r")
+    assert first.startswith("docker-images: waiting for ")
+    assert wiped == " " * 49
+    assert "answered 500" in (done.stdout if subcommand == "doctor" else after)
 
 
 def test_a_wait_is_not_told_to_a_pipe() -> None:

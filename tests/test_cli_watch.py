@@ -1,16 +1,23 @@
 """`docker-images watch`: a line a change, and how it ends. A process each: it ends by signals."""
 
+import io
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from command import run
+from hostile import an_image
 
+from docker_images import ImageSummary
+from docker_images.cli.watch import for_programs
 from docker_images.testing import FakeEngine, image
+from docker_images.watch import ImagesUpdate
 
 
 @contextmanager
@@ -54,6 +61,16 @@ def test_programs_read_an_object_an_update_and_end_it(number: int, status: int) 
         assert update["tag_changes"] == {"db:1": [None, update["added"][0]["Id"]]}
         process.send_signal(number)
         assert process.wait(60) == status
+
+
+def test_json_is_utf_8_whatever_the_locale() -> None:
+    added = msgspec.convert(an_image(Labels={"x": "größe"}), ImageSummary)
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with redirect_stdout(out):
+        for_programs(ImagesUpdate(at=datetime.now(UTC), images=[], added=(added,)))
+
+    assert isinstance(out.buffer, io.BytesIO)
+    assert json.loads(out.buffer.getvalue())["added"][0]["Labels"] == {"x": "größe"}
 
 
 def test_without_an_engine_it_says_so_as_the_list_does() -> None:

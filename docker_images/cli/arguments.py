@@ -18,6 +18,7 @@ __all__ = [
     "add_arguments",
     "build",
     "checked",
+    "how_often",
     "parse",
     "question",
     "which_engine",
@@ -230,6 +231,21 @@ def which_images(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="a filter of the docker command, such as dangling=true",
     )
+
+
+def how_often(parser: argparse.ArgumentParser) -> None:
+    """How often a watch lists: `--resync-interval` and `--poll-interval`."""
+    for option, seconds, text in (
+        ("--resync-interval", 300.0, "without any event"),
+        ("--poll-interval", 30.0, "where the engine refuses its events"),
+    ):
+        parser.add_argument(
+            option,
+            type=float,
+            default=seconds,
+            metavar="SECONDS",
+            help=f"list this often {text} ({seconds:g})",
+        )
 
 
 def checked(read: Callable[[str], T]) -> Callable[[str], T]:

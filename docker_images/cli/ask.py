@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple, TypeAlias
 
@@ -61,8 +61,7 @@ def ask_each(
     raises what `list_images` raises. `wish` names what is asked of those engines only that can tell
     it. `labels` are asked about where a list may not show all that an image has.
     """
-    names = ", ".join(dict.fromkeys(map(str, options.engines or ())))
-    with logged_by(Warnings(logging.WARNING)), patience(names):
+    with logged_by(Warnings(logging.WARNING)), patience(options):
         answers, labelled = anyio.run(_ask, options, question(options) | more, tuple(wish), labels)
     answered: list[Answered] = []
     status = 0
@@ -179,32 +178,46 @@ def logged_by(handler: logging.Handler) -> Iterator[None]:
 
 
 @contextmanager
-def patience(whom: str) -> Iterator[None]:
-    """While this lasts longer than a second, and somebody looks, show that it goes on."""
+def patience(options: argparse.Namespace) -> Iterator[Callable[[], None]]:
+    """While this waits for longer than a second, and somebody looks, show that it goes on.
+
+    What it yields is called before anything else is written: it wipes the line, and the wait begins
+    anew.
+    """
     stderr = sys.stderr
     if stderr is None or not stderr.isatty():
-        yield
+        yield lambda: None
         return
-    over = threading.Event()
+    whom = ", ".join(dict.fromkeys(map(str, options.engines or ()))) or "the engine"
+    over, turn = threading.Event(), threading.Lock()
+    began, shown = time.monotonic(), False
 
     def tell() -> None:
-        seconds = 0
-        while not over.wait(1):
-            seconds += 1
-            text = printable(f"{PROG}: waiting for {whom or 'the engine'} … {seconds} s", 200)
-            stderr.write(f"\r{text[: _columns() - 1]}")
-            stderr.flush()
-        if seconds:
-            stderr.write(f"\r{' ' * (_columns() - 1)}\r")
-            stderr.flush()
+        nonlocal shown
+        while not over.wait(1 - (time.monotonic() - began) % 1):
+            with turn:
+                if seconds := int(time.monotonic() - began):
+                    text = printable(f"{PROG}: waiting for {whom} … {seconds} s", 200)
+                    stderr.write(f"\r{text[: _columns() - 1]}")
+                    stderr.flush()
+                    shown = True
+
+    def wipe() -> None:
+        nonlocal began, shown
+        with turn:
+            if shown:
+                stderr.write(f"\r{' ' * (_columns() - 1)}\r")
+                stderr.flush()
+            began, shown = time.monotonic(), False
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()
     try:
-        yield
+        yield wipe
     finally:
         over.set()
         thread.join()
+        wipe()
 
 
 def _columns() -> int:

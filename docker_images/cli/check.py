@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from docker_images.cli.arguments import checked, which_engine, which_images
 from docker_images.cli.ask import ask_one
+from docker_images.cli.table import write
 from docker_images.cli.words import size, span
 from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
@@ -147,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         images = ask_one(options, containers=containers)
     except DockerImagesError as error:
-        print(_line(UNKNOWN, str(error)))
+        write([_line(UNKNOWN, str(error)) + "\n"])
         return UNKNOWN
     values = {
         name: measure.of(images)
@@ -170,7 +171,7 @@ def run(options: argparse.Namespace) -> int:
     data = " ".join(
         _performance(name, value, options) for name, value in values.items() if value is not None
     )
-    print(f"{_line(worst, summary)} | {data}")
+    write([f"{_line(worst, summary)} | {data}\n"])
     return worst
 
 

@@ -16,7 +16,8 @@ import anyio
 
 from docker_images.address import Endpoint, without_password
 from docker_images.cli.arguments import Named, which_engine
-from docker_images.cli.ask import logged_by
+from docker_images.cli.ask import logged_by, patience
+from docker_images.cli.table import hanging, write
 from docker_images.client import DockerClient
 from docker_images.endpoint.discover import suggestions
 from docker_images.endpoint.hosts import considered
@@ -61,13 +62,15 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             checks.append({"mark": MARKS[mark], "check": check, "result": result})
         else:
-            print(f"{mark}  {check:<14}  {result}")
+            wipe()
+            write(hanging(f"{mark}  {check:<14}  ", result))
 
     named = options.engines[0] if options.engines else Named()
     call = partial(
         examine, tell, os.environ, host=named.host, context=named.context, timeout=options.timeout
     )
-    with logged_by(logging.NullHandler()):  # the examination tells the warnings itself
+    # The examination tells the warnings itself.
+    with logged_by(logging.NullHandler()), patience(options) as wipe:
         found = anyio.run(call)
     if options.json:
         print(json.dumps({"ok": found, "checks": checks}, indent=2))

@@ -15,7 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import anyio
 
-from docker_images.cli.arguments import checked, which_engine
+from docker_images.cli.arguments import checked, how_often, which_engine
 from docker_images.cli.ask import Warnings, clients_of, logged_by
 from docker_images.cli.ending import until_ended
 from docker_images.cli.metrics import WISHES, limit, name_of, registry_of
@@ -51,17 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"where to serve /metrics and /-/healthy ({LISTEN}); it has no password and no TLS",
     )
     limit(parser)
-    for option, seconds, text in (
-        ("--resync-interval", 300.0, "without any event"),
-        ("--poll-interval", 30.0, "where the engine refuses its events"),
-    ):
-        parser.add_argument(
-            option,
-            type=float,
-            default=seconds,
-            metavar="SECONDS",
-            help=f"list this often {text} ({seconds:g})",
-        )
+    how_often(parser)
     parser.epilog = "exit status: 1 and 2 as for the list, 130 for ctrl-c, 143 for SIGTERM"
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from docker_images.images.models import ImageSummary
 
-__all__ = ["encoded", "write_json", "write_json_lines", "write_text", "write_value"]
+__all__ = ["write_json", "write_json_lines", "write_text", "write_value"]
 
 Found = tuple[str | None, ImageSummary]
 """The name of an engine, where there are several, and an image of it."""
@@ -31,20 +31,14 @@ def write_json_lines(images: Iterable[Found]) -> None:
 
 def write_value(value: object) -> None:
     """One value of ours, as one line."""
-    write_text(encoded(value) + "\n")
+    write_text(_encoded(None, value) + "\n")
 
 
-def encoded(value: object) -> str:
+def _encoded(engine: str | None, value: object) -> str:
     """A value as JSON. What a terminal might act on is escaped, which JSON reads alike."""
     text = msgspec.json.encode(value).decode()
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-
-
-def _encoded(engine: str | None, image: ImageSummary) -> str:
-    """One image in one line."""
-    text = encoded(image)
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
     return text if engine is None else f'{{"engine":{json.dumps(engine)},{text[1:]}'
 
 

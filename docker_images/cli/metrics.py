@@ -85,8 +85,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the series of each engine; the exit status is 1 where one of them failed."""
     told: dict[str, Watched] = {}
     registry = registry_of(told, options.repositories)  # what is missing is found before
-    names = ", ".join(dict.fromkeys(map(str, options.engines or ())))
-    with logged_by(Warnings(logging.WARNING)), patience(names):
+    with logged_by(Warnings(logging.WARNING)), patience(options):
         told |= anyio.run(_ask, options)
     errors = [one.error for one in told.values() if one.error is not None]
     for error in errors:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-__all__ = ["Column", "colours", "columns_of_terminal", "drawn", "show", "width", "write"]
+__all__ = ["Column", "colours", "columns_of_terminal", "drawn", "hanging", "show", "width", "write"]
 
 UNSAID = ("<none>", "-")
 GAP, NARROW_GAP = 3, 2
@@ -168,6 +168,25 @@ def _fold(text: str, ends: str, room: int) -> list[str]:
                 lines.append("")
             lines[-1] += char
     return [line.strip() for line in lines if line.strip()]
+
+
+def hanging(start: str, text: str) -> Iterator[str]:
+    """A line of text after its beginning; on a terminal it goes on below itself.
+
+    Where a word of it has no room there, it goes on below the beginning.
+    """
+    fits = columns_of_terminal()
+    if fits is None or width(start + text) <= fits:
+        yield f"{start}{text}\n"
+        return
+    indent = width(start)
+    longest = max(width(word.rstrip()) for word in _words(text, " "))
+    if indent + longest > fits:
+        yield f"{start.rstrip()}\n"
+        start, indent = " " * 2 * INDENT, 2 * INDENT
+    for line in _fold(text, " " if indent + longest <= fits else "", fits - indent):
+        yield f"{start}{line}\n"
+        start = " " * indent
 
 
 # ── The terminal ────────────────────────────────────────────────────────────────────────────────
