@@ -199,6 +199,7 @@ def test_a_change_goes_on_below_its_text(columns: int, monkeypatch: pytest.Monke
         ("e\u0301te\u0301", 3),
         ("한국어", 6),
         ("\u1112\u1161\u11ab", 2),  # the same kind of letters, in their parts
+        ("\u1112\ud7b9\ud7cd", 2),
         ("ｱ", 1),
         ("Ａ", 2),
         ("", 0),
@@ -213,6 +214,35 @@ def test_a_table_of_nothing_is_its_titles_on_any_terminal() -> None:
 
     assert list(drawn(columns, [])) == ["REPOSITORY   TAG   SIZE\n"]
     assert list(drawn(columns, [], fits=10)) == ["REPOSITORY\n", ":TAG\n", "  SIZE\n"]
+
+
+READABLE = """\
+IMAGE     WHY                        SIZE
+alpine:3  nobody knows whether a      8MB
+          container uses it
+registry.example.com/shop/web:2.4.1
+          it is old enough          187MB
+"""
+NARROWER = """\
+IMAGE  WHY                 SIZE
+alpine:3
+       nobody knows         8MB
+       whether a
+       container uses it
+registry.example.com/shop/web:
+2.4.1
+       it is old enough   187MB
+"""
+
+
+@pytest.mark.parametrize(("columns", "table"), [(41, READABLE), (31, NARROWER)], ids=[41, 31])
+def test_text_stays_readable_where_names_may_give_way(columns: int, table: str) -> None:
+    titles = [Column("IMAGE", name=True), Column("WHY", folds=" "), Column("SIZE", right=True)]
+    rows = [
+        ["alpine:3", "nobody knows whether a container uses it", "8MB"],
+        ["registry.example.com/shop/web:2.4.1", "it is old enough", "187MB"],
+    ]
+    assert "".join(drawn(titles, rows, fits=columns)) == table
 
 
 HOSTILE = "\x1b]0;x\x07\x9b1m\r\n\u202e\u2066\x00\x7f"

@@ -2,8 +2,8 @@
 
 Where a terminal is too narrow, columns give way in this order: the gaps between them shrink; those
 that may fold do so between words, the last one first; a name that is too long for its column has a
-line of its own; at last every name has one, and the other cells stand below it, in as many lines as
-they need. Nothing is left out, and nothing is broken that a whole line could hold. Refuses to know
+line of its own; folded text becomes as narrow as its longest word; at last every name has a line of
+its own, and the other cells stand below it, in as many lines as they need. Nothing is left out, and nothing is broken that a whole line could hold. Refuses to know
 what a cell means.
 """
 
@@ -20,6 +20,8 @@ __all__ = ["Column", "colours", "columns_of_terminal", "drawn", "hanging", "show
 UNSAID = ("<none>", "-")
 GAP, NARROW_GAP = 3, 2
 INDENT = 2
+READABLE = 24
+"""Folded text is this wide, as long as names may give way in its place."""
 DIM = "2"
 
 
@@ -42,8 +44,10 @@ def width(text: str) -> int:
 
 
 def _char_width(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
-        return 0  # combining marks; vowels and finals of Hangul
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0  # combining marks
+    if "\u1160" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7ff":
+        return 0  # vowels and finals of Hangul
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
@@ -85,13 +89,15 @@ def _narrowed(
 ) -> list[int] | None:
     """Widths that fit; None where there are none."""
     widths = list(wanted)
-    for at in reversed(range(len(columns))):
-        excess = sum(widths) - room
-        least = width(columns[at].title)
-        if folds := columns[at].folds:
-            least = max(width(word.rstrip()) for row in rows for word in _words(row[at], folds))
-        if excess > 0 and (folds or at == 0):
-            widths[at] = max(least, width(columns[at].title), widths[at] - excess)
+    for readable in (READABLE, 0):
+        for at in reversed(range(len(columns))):
+            excess = sum(widths) - room
+            least = width(columns[at].title)
+            if folds := columns[at].folds:
+                words = (word for row in rows for word in _words(row[at], folds))
+                least = max(readable, least, *(width(word.rstrip()) for word in words))
+            if excess > 0 and (folds or at == 0):
+                widths[at] = min(widths[at], max(least, widths[at] - excess))
     return widths if sum(widths) <= room else None
 
 
