@@ -3,8 +3,8 @@
 Where a terminal is too narrow, columns give way in this order: the gaps between them shrink; those
 that may fold do so between words, the last one first; a name that is too long for its column has a
 line of its own; folded text becomes as narrow as its longest word; at last every name has a line of
-its own, and the other cells stand below it, in as many lines as they need. Nothing is left out, and nothing is broken that a whole line could hold. Refuses to know
-what a cell means.
+its own, and the other cells stand below it, in as many lines as they need. Nothing is left out, and
+nothing is broken that a whole line could hold. Refuses to know what a cell means.
 """
 
 import os

@@ -47,28 +47,43 @@ def size(bytes_: int | None) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) + unit
 
 
-_AGES = (
-    ("year", 365 * 86400),
-    ("month", 30 * 86400),
-    ("week", 7 * 86400),
-    ("day", 86400),
-    ("hour", 3600),
-    ("minute", 60),
-    ("second", 1),
-)
-
-
 def age(created: datetime | None, now: float) -> str:
-    """How long ago, in the largest unit of which there are two; `-` where nobody said when."""
+    """How long ago, in docker's words; `-` where nobody said when, `in …` for a time to come."""
     if created is None or created.timestamp() == 0:
         return UNKNOWN
-    seconds = int(now) - int(created.timestamp())
-    span = abs(seconds)
-    if span < 1:
-        return "now"
-    unit, length = next((row for row in _AGES if span >= 2 * row[1]), _AGES[-1])
-    text = f"{span // length} {unit}{'' if span // length == 1 else 's'}"
-    return f"{text} ago" if seconds > 0 else f"in {text}"
+    seconds = now - created.timestamp()
+    told = _duration(abs(seconds))
+    return f"{told} ago" if seconds >= 0 else f"in {told[0].lower()}{told[1:]}"
+
+
+def _duration(seconds: float) -> str:
+    """As `HumanDuration` of docker/go-units has it."""
+    if seconds < 1:
+        return "Less than a second"
+    if seconds < 2:
+        return "1 second"
+    if seconds < 60:
+        return f"{int(seconds)} seconds"
+    if seconds < 120:
+        return "About a minute"
+    if seconds < 3600:
+        return f"{int(seconds / 60)} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours == 1:
+        return "About an hour"
+    for unit, length, end in _UNITS:
+        if hours < end:
+            return f"{hours // length} {unit}"
+    return f"{int(seconds / 3600) // (365 * 24)} years"
+
+
+_UNITS = (
+    ("hours", 1, 48),
+    ("days", 24, 14 * 24),
+    ("weeks", 7 * 24, 60 * 24),
+    ("months", 30 * 24, 2 * 365 * 24),
+)
+"""What a unit is called, its hours, and from how many on a larger one is used."""
 
 
 _AGE = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.ASCII)
