@@ -27,6 +27,7 @@ __all__ = [
     "freed_at_least",
     "freed_at_most",
     "plan_cleanup",
+    "summed",
 ]
 
 LabelsToKeep: TypeAlias = str | Iterable[str] | Mapping[str, str | None]
@@ -323,8 +324,8 @@ def _plan(
             if id_ in keep
             for entry in one.entries
         ),
-        frees_at_least=_sum(freed_at_least(image, containerd) for image in gone),
-        frees_at_most=_sum(freed_at_most(image, containerd) for image in gone),
+        frees_at_least=summed(freed_at_least(image, containerd) for image in gone),
+        frees_at_most=summed(freed_at_most(image, containerd) for image in gone),
         unmatched=tuple(unmatched),
     )
 
@@ -372,7 +373,8 @@ def freed_at_most(image: ImageSummary, containerd: bool | None) -> int | None:
     return max(image.size, 0) + max(index, 0)
 
 
-def _sum(sizes: Iterable[int | None]) -> int | None:
+def summed(sizes: Iterable[int | None]) -> int | None:
+    """The sum; None where one of them is not known."""
     known = list(sizes)
     return None if None in known else sum(cast("list[int]", known))
 

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from docker_images.images.models import ImageSummary
+from docker_images.cli.rows import Found
 
 __all__ = ["write_json", "write_json_lines", "write_text", "write_value"]
-
-Found = tuple[str | None, ImageSummary]
-"""The name of an engine, where there are several, and an image of it."""
 
 
 def write_json(images: Iterable[Found]) -> None:

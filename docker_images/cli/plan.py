@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from docker_images.cleanup import CleanupPlan, CleanupReason, plan_cleanup
+from docker_images.cleanup import CleanupPlan, CleanupReason, plan_cleanup, summed
 from docker_images.cli.arguments import checked, which_engine
 from docker_images.cli.ask import Answered, ask_each
 from docker_images.cli.words import UsageError, moment, say, shown, size
@@ -165,22 +165,13 @@ def _outcome(plans: list[CleanupPlan]) -> str:
     whole = [one.image.size for one in removed if one.whole]
     if not whole:
         return "frees nothing: only names go"
-    least = _sum(plan.frees_at_least for plan in plans)
-    most = _sum(plan.frees_at_most for plan in plans)
+    least = summed(plan.frees_at_least for plan in plans)
+    most = summed(plan.frees_at_most for plan in plans)
     if most is None:
         return f"frees about {size(sum(whole))}"
     if least is None:
         return f"frees at most {size(most)}"
     return "frees " + " to ".join(dict.fromkeys([size(least), size(most)]))
-
-
-def _sum(numbers: Iterable[int | None]) -> int | None:
-    total = 0
-    for number in numbers:
-        if number is None:
-            return None
-        total += number
-    return total
 
 
 def _rows(

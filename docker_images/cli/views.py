@@ -134,17 +134,11 @@ def _total(found: list[Found]) -> None:
 
 def _unique(found: list[Found]) -> int | None:
     """Bytes that only one image has; None where nobody knows."""
-    from docker_images.cleanup import freed_at_least
+    from docker_images.cleanup import freed_at_least, summed
 
     by_engine: dict[str | None, list[ImageSummary]] = {}
     for one in found:
         by_engine.setdefault(one.engine, []).append(one.image)
-    total = 0
-    for images in by_engine.values():
-        containerd = in_containerd(images)
-        for image in images:
-            own = freed_at_least(image, containerd)
-            if own is None:
-                return None
-            total += own
-    return total if found else None
+    stores = [(images, in_containerd(images)) for images in by_engine.values()]
+    own = summed(freed_at_least(image, store) for images, store in stores for image in images)
+    return own if found else None
