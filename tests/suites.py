@@ -35,6 +35,8 @@ PACKAGES = {
     "trixie": ENGINES,
     "forky": (*ENGINES, "python3.14-venv", "python3.15-venv"),
 }
+COMMANDS = {"trixie": ("docker-cli",), "forky": ("docker-cli",)}
+"""The docker command, where docker.io does not bring it along; older folders do without."""
 MOVING = {"forky"}
 """Suites whose packages change from day to day, so that one may be broken on one of them."""
 
@@ -80,7 +82,8 @@ def make(suite: str) -> None:
         _run(
             # What debootstrap mounts goes with it, however it ends.
             *("unshare", "--mount", "--propagation", "private", "debootstrap"),
-            *("--variant=minbase", f"--include={_packages(suite)}"),
+            "--variant=minbase",
+            f"--include={','.join((*PACKAGES[suite], *COMMANDS.get(suite, ())))}",
             *(suite, str(folder(suite)), _mirror(suite)),
             str(script if script.exists() else SCRIPTS / "sid"),
         )
