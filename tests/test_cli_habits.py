@@ -10,7 +10,7 @@ import pytest
 from command import run
 from hostile import an_image, holding
 
-from docker_images.cli.arguments import VALUED, VALUED_LETTERS, build
+from docker_images.cli.arguments import COMMANDS, VALUED, VALUED_LETTERS, build
 from docker_images.testing import FakeEngine, image
 
 DAY = 86_400
@@ -160,6 +160,13 @@ echo "${{COMPREPLY[@]}}"
     done = subprocess.run(["bash"], input=script, capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_zsh_can_read_what_the_value_of_an_option_is_called(name: str) -> None:
+    # shtab writes it into a specification of zsh as it is, where a colon ends it.
+    for action in build(name)._actions:
+        assert not (action.option_strings and ":" in str(action.metavar))
 
 
 @pytest.mark.parametrize(("shell", "start"), [("zsh", "#compdef docker-images"), ("fish", "")])

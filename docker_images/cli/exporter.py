@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--listen",
         type=checked(address),
         default=LISTEN,
-        metavar="HOST:PORT",
+        metavar="ADDRESS",  # zsh would take a colon for the end of it
         help=f"where to serve /metrics and /-/healthy ({LISTEN}); it has no password and no TLS",
     )
     limit(parser)
