@@ -150,8 +150,9 @@ def the_rows_are_the_same(host: str, question: list[str], docker: list[str]) -> 
     ours = rows(host, *question)
     for command in docker:
         lines = theirs(command, host, *question, "--format", ROW)
-        if "dangling=true" in question:  # to docker also what only a digest names
-            lines = [line for line in lines if line.startswith("<none>")]
+        if "dangling=true" in question:  # docker calls more images dangling: docs/cli.md
+            named = {row[2] for row in rows(host) if row[0] != "<none>"}
+            lines = [line for line in lines if line.split("\t")[2] not in named]
         assert in_order(line.split("\t") for line in lines) == ours, command
 
 
@@ -266,6 +267,10 @@ def test_a_store_by_chance_is_the_same(engine: str, docker: list[str]) -> None:
             store.fill(chance, source)
             dated = [image for image in store.images() if image["Created"] > 0]
             tags = [tag for image in dated for tag in image["RepoTags"] or ()]
+            if any("@" in tag for tag in tags):
+                # 26.1 calls a digest a tag on the containerd store, and docker shows no row for it.
+                store.empty()
+                continue
             anchor = chance.choice([tag for tag in tags if "<none>" not in tag])
             for question in (
                 *([], ["-a"], ["--no-trunc"], [anchor], ["shop/*"]),
