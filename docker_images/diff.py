@@ -75,7 +75,8 @@ def diff_steps(
     added: list[ImageSummary] = []
     removed: list[ImageSummary] = []
     changed: list[_Pair] = []
-    moved = _Tags()
+    tags_before: dict[str, str] = {}  # of the images that differ
+    tags_after: dict[str, str] = {}
     for number, (id_, now) in enumerate(news.items(), 1):
         was = olds.get(id_, [])
         if was != now:
@@ -83,39 +84,30 @@ def diff_steps(
             added += new
             removed += gone
             changed += pairs
-            moved.add(was, now)
+            tags_before |= _tags(was)
+            tags_after |= _tags(now)
         if number % STEP == 0:
             yield None
     for number, (id_, was) in enumerate(olds.items(), 1):
         if id_ not in news:
             removed += was
-            moved.add(was, [])
+            tags_before |= _tags(was)
         if number % STEP == 0:
             yield None
+    ids = {tag: (tags_before.get(tag), tags_after.get(tag)) for tag in tags_before | tags_after}
     yield ImageChanges(
         added=tuple(added),
         removed=tuple(removed),
         changed=tuple(changed),
-        tag_changes=moved.changes(),
+        tag_changes={
+            str(Reference.parse(tag)): ids for tag, ids in ids.items() if ids[0] != ids[1]
+        },
     )
 
 
-class _Tags:
-    """Which image each tag of a changed image belonged to, and belongs to."""
-
-    def __init__(self) -> None:
-        self._before: dict[str, str] = {}
-        self._now: dict[str, str] = {}
-
-    def add(self, was: Iterable[ImageSummary], now: Iterable[ImageSummary]) -> None:
-        for images, tags in ((was, self._before), (now, self._now)):
-            for image in images:
-                tags.update(dict.fromkeys(image.repo_tags, image.id))
-
-    def changes(self) -> dict[str, tuple[str | None, str | None]]:
-        tags = dict.fromkeys((*self._before, *self._now))
-        ids = ((tag, self._before.get(tag), self._now.get(tag)) for tag in tags)
-        return {str(Reference.parse(tag)): (was, now) for tag, was, now in ids if was != now}
+def _tags(images: Iterable[ImageSummary]) -> dict[str, str]:
+    """Which image each tag belongs to."""
+    return {tag: image.id for image in images for tag in image.repo_tags}
 
 
 def _paired(
