@@ -7,7 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import EllipsisType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar, TypeVarTuple
 
 import httpx
 
@@ -46,8 +46,8 @@ __all__ = ["DockerClient"]
 
 _log = logging.getLogger("docker_images")
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class DockerClient:
@@ -358,9 +358,8 @@ class DockerClient:
     async def _within(
         self,
         timeout: float | EllipsisType | None,
-        call: Callable[Concatenate[Engine, P], Awaitable[T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        call: Callable[[Engine, *Ts], Awaitable[T]],
+        *args: *Ts,
     ) -> T:
         """Make a call under its deadline."""
         if self._closed:
@@ -369,7 +368,7 @@ class DockerClient:
         seconds = self._timeout if timeout is ... else arguments.limit("timeout", timeout)
         try:
             with time_limit(seconds):
-                return await call(self._engine or await self._find(), *args, **kwargs)
+                return await call(self._engine or await self._find(), *args)
         except TimeLimitError as limit:
             passed = TimeLimitError(limit.seconds, keyword("timeout"))  # no traceback, so no cycle
         endpoint = self._engine.endpoint if self._engine is not None else None
