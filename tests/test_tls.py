@@ -49,6 +49,7 @@ class Material(NamedTuple):
     other_key: str
     locked_key: str
     junk: str
+    broken: str
 
     @property
     def client(self) -> TLS:
@@ -85,6 +86,7 @@ def pki() -> Iterator[Material]:
             *pair("other", other.issue_cert("client@example.org")),
             write("locked-key.pem", locked),
             write("junk.pem", b"\x00junk\xff" * 100),
+            write("broken.pem", ours.cert_pem.bytes().replace(b"\nM", b"\n?", 1)),
         )
 
 
@@ -110,6 +112,8 @@ class TestFiles:
             pytest.param({"ca": "/dev/zero"}, "/dev/zero: not a regular file", id="a device"),
             pytest.param({"ca": "{junk}"}, "{junk} holds no certificate", id="junk for a CA"),
             pytest.param({"ca": "{key}"}, "{key} holds no certificate", id="key for a CA"),
+            pytest.param({"ca": "{broken}"}, "{broken} cannot be used", id="broken CA"),
+            pytest.param({"cert": "{broken}"}, "{broken} and {key} cannot be used", id="broken"),
             pytest.param({"cert": "/no/cert.pem"}, "/no/cert.pem: no such", id="missing cert"),
             pytest.param({"key": "/no/key.pem"}, "the client's key /no/key.pem", id="missing key"),
             pytest.param({"cert": "{junk}"}, "{junk} holds no certificate", id="junk for a cert"),
