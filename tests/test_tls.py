@@ -1,6 +1,7 @@
 """TLS: what is trusted, what is shown, and that each way to fail says something of its own."""
 
 import datetime
+import os
 import shutil
 import socket
 import ssl
@@ -376,8 +377,17 @@ class TestNotTLS:
         assert tls_meaning(error, TLS()) is None
 
 
+# What a peer may send that is no record of TLS, or none of this connection.
+RAW = {
+    "the beginning of a record": b"\x17\x03\x03",
+    "a record that is junk": b"\x17\x03\x03\x00\x20" + b"x" * 32,
+    "an alert in plain": b"\x15\x03\x03\x00\x02\x01\x00",
+    "HTTP in plain": answer(b"[]"),
+}
+
+
 @pytest.mark.anyio
-@pytest.mark.parametrize("when", ["in one record", "in the same bytes", "later"])
+@pytest.mark.parametrize("when", ["in one record", "in the same bytes", "later", *RAW])
 async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(
     pki: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -385,17 +395,20 @@ async def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(
         while peer.request():
             if when == "in one record":
                 peer.send(LIST + unasked)
-            elif when == "in the same bytes":  # two records that leave together
-                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-                peer.send(LIST)
-                peer.send(unasked)
-                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
-            else:
+            elif when == "later":
                 peer.send(LIST)
                 assert answered.acquire(timeout=60)
                 peer.send(unasked)
                 assert until(lambda: not peer.unacknowledged)
                 arrived.release()
+            else:  # both leave together
+                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                peer.send(LIST)
+                if when in RAW:
+                    os.write(peer.socket.fileno(), RAW[when])
+                else:
+                    peer.send(unasked)
+                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
     unasked = answer(b"[]")
     answered, arrived = threading.Semaphore(0), threading.Semaphore(0)
