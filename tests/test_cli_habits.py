@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import hostile
 import pytest
 from command import run
-from hostile import an_image, holding
+from hostile import LIST, an_image, answering, holding
 
 from docker_images.cli.arguments import COMMANDS, VALUED, VALUED_LETTERS, build
 from docker_images.testing import FakeEngine, image
@@ -251,6 +252,16 @@ def test_an_engine_that_fails_does_not_hide_the_others() -> None:
     first, second = sorted(done.stderr.splitlines())
     assert "no engine at unix:///nowhere/engine.sock" in second
     assert "'lost'" in first
+
+
+@pytest.mark.parametrize("view", [["--json"], ["metrics"], ["plan", "--dangling-only"]])
+def test_what_may_be_a_password_in_an_address_is_not_shown(view: list[str]) -> None:
+    with hostile.serving(answering(LIST), tcp=True) as server:
+        host = server.host.replace("://", "://me:secret@")
+        done = run(*view, "-H", host, "-H", "unix:///nowhere/engine.sock")
+
+    assert "tcp://***@127.0.0.1:" in done.stdout
+    assert "secret" not in done.stdout + done.stderr
 
 
 def test_a_date_is_the_midnight_with_which_it_begins_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from docker_images.cli.words import PROG, moment
+from docker_images.endpoint.hosts import host_shown
 from docker_images.text import printable
 
 __all__ = [
@@ -58,7 +59,7 @@ class Named(NamedTuple):
     context: str | None = None
 
     def __str__(self) -> str:
-        return self.host or self.context or ""
+        return host_shown(self.host) if self.host else self.context or ""
 
 
 def parse(argv: Sequence[str]) -> tuple[str, argparse.Namespace]:

@@ -38,6 +38,7 @@ __all__ = [
     "check_host",
     "considered",
     "context_endpoint",
+    "host_shown",
     "host_text",
     "npipe_refusal",
     "resolve_endpoint",
@@ -98,7 +99,7 @@ def considered(
     rows = tuple(_order(env, host, context, config, sys.platform))
     winner = _winner(rows)
     return tuple(
-        Considered(row.source, _shown(row.value) if row.value else None, row is winner)
+        Considered(row.source, host_shown(row.value) if row.value else None, row is winner)
         for row in rows
     )
 
@@ -238,9 +239,9 @@ def _host_endpoint(
     found = _endpoint(scheme, rest, http, given)
     if marked or not (".sock" in text or text.startswith("unix:")):
         return found
-    hint = f"{source}: {_shown(text)!r} is read as {found.host}, as docker does; "
+    hint = f"{source}: {host_shown(text)!r} is read as {found.host}, as docker does; "
     path = os.path.expanduser(text.removeprefix("unix:"))  # noqa: PTH111
-    socket_ = _shown(f"unix://{path}")
+    socket_ = host_shown(f"unix://{path}")
     hint += f"if a socket is meant, write {socket_!r}"
     return msgspec.structs.replace(found, warnings=(*found.warnings, hint))
 
@@ -354,7 +355,7 @@ class _Given(NamedTuple):
 
     def refuse(self, fact: str, advice: str) -> EndpointError:
         """The error for it."""
-        return EndpointError(f"{self.source}: {_shown(self.text)!r} {fact}; {advice}")
+        return EndpointError(f"{self.source}: {host_shown(self.text)!r} {fact}; {advice}")
 
     def need(self, holds: object, fact: str, advice: str) -> None:
         """Refuse it unless that holds."""
@@ -362,7 +363,7 @@ class _Given(NamedTuple):
             raise self.refuse(fact, advice)
 
 
-def _shown(text: str) -> str:
+def host_shown(text: str) -> str:
     """A host string for messages: cut short, and without what may be a password or a token."""
     scheme, marked, rest = text.partition("://")
     if not marked:
