@@ -66,7 +66,7 @@ def host() -> Iterator[str]:
             2,
             "IMAGES CRITICAL - dangling 1 > 0",
         ),
-        (["--label", "stage=prod"], 0, "IMAGES OK - 1 images, 0 dangling, 30GB"),
+        (["--label", "stage=prod"], 0, "IMAGES OK - 1 image, 0 dangling, 30GB"),
         (
             ["--reference", "undated", "--critical", "newest>7d"],
             3,

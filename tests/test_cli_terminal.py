@@ -209,6 +209,15 @@ def test_a_character_takes_the_columns_that_a_terminal_gives_it(text: str, colum
     assert width(text) == columns
 
 
+def test_only_the_word_is_broken_that_no_line_can_hold() -> None:
+    titles = [Column("NAME", name=True), Column("WHY", folds=" ")]
+    rows = [["a", f"{'abcd/' * 4}x and y/z:1 too"]]
+
+    assert "".join(drawn(titles, rows, fits=14)) == (
+        "NAME\n  WHY\na\n  abcd/abcd/\n  abcd/abcd/x\n  and y/z:1\n  too\n"
+    )
+
+
 def test_a_table_of_nothing_is_its_titles_on_any_terminal() -> None:
     columns = [Column("REPOSITORY", name=True), Column("TAG", name=True), Column("SIZE")]
 

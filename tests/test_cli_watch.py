@@ -36,7 +36,7 @@ def test_people_read_a_line_a_change() -> None:
     with FakeEngine([image("web:1")]) as engine, watching("-H", engine.host) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert "watching 1 images of unix://" in process.stderr.readline()
+        assert "watching 1 image of unix://" in process.stderr.readline()
         engine.images.add(image("db:1", size=7_800_000))
         assert process.stdout.readline().endswith("  db:1  7.8MB\n")
         engine.images.tag("db:1", "db:2")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from docker_images.cli.arguments import checked, which_engine, which_images
 from docker_images.cli.ask import ask_one
 from docker_images.cli.table import write
-from docker_images.cli.words import size, span
+from docker_images.cli.words import counted, size, span
 from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
 from docker_images.text import printable
@@ -166,7 +166,7 @@ def run(options: argparse.Namespace) -> int:
                 found.append((status, f"{threshold.name} {shown} {threshold.text}"))
     worst = next((status for status in WORST_FIRST if any(status == one for one, _ in found)), OK)
     summary = ", ".join(text for status, text in found if status == worst) or (
-        f"{len(images)} images, {values['dangling']} dangling, {size(values['size'])}"
+        f"{counted(len(images), 'image')}, {values['dangling']} dangling, {size(values['size'])}"
     )
     data = " ".join(
         _performance(name, value, options) for name, value in values.items() if value is not None

@@ -20,7 +20,7 @@ from docker_images.cli.ask import Warnings, clients_of, logged_by
 from docker_images.cli.ending import until_ended
 from docker_images.cli.metrics import WISHES, limit, name_of, registry_of
 from docker_images.cli.serve import address, serving
-from docker_images.cli.words import say
+from docker_images.cli.words import counted, say
 from docker_images.client import DockerClient
 from docker_images.errors import (
     DockerImagesError,
@@ -76,7 +76,7 @@ async def _export(options: argparse.Namespace, watches: "dict[str, Watched]", ur
         names = {named: name_of(named, client, options) for named, client in clients.items()}
         for named, client in clients.items():
             watches[names[named]] = _watch_of(client, WISHES, options)
-        say(f"serving {url}/metrics for {len(clients)} engine{'s' * (len(clients) != 1)}")
+        say(f"serving {url}/metrics for {counted(len(clients), 'engine')}")
         async with anyio.create_task_group() as tasks:
             for named, client in clients.items():
                 tasks.start_soon(keep, names[named], client, watches, options)

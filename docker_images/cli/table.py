@@ -23,6 +23,8 @@ INDENT = 2
 READABLE = 24
 """Folded text is this wide, as long as names may give way in its place."""
 DIM = "2"
+IN_NAMES = "/:@ "
+"""Characters after which a name may be broken that is longer than the terminal."""
 
 
 class Column(NamedTuple):
@@ -165,14 +167,15 @@ def _fold(text: str, ends: str, room: int) -> list[str]:
     if width(text) <= room:
         return [text]
     lines = [""]
-    for word in _words(text, ends or "/:@ "):
-        needed = width(word.rstrip())
-        if width(lines[-1]) + needed > room >= needed:
-            lines.append("")
-        for char in word:
-            if width(lines[-1]) + width(char) > room:
+    for word in _words(text, ends or IN_NAMES):
+        for piece in [word] if width(word.rstrip()) <= room else _words(word, IN_NAMES):
+            needed = width(piece.rstrip())
+            if width(lines[-1]) + needed > room >= needed:
                 lines.append("")
-            lines[-1] += char
+            for char in piece:
+                if width(lines[-1]) + width(char) > room:
+                    lines.append("")
+                lines[-1] += char
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -190,7 +193,7 @@ def hanging(start: str, text: str) -> Iterator[str]:
     if indent + longest > fits:
         yield f"{start.rstrip()}\n"
         start, indent = " " * 2 * INDENT, 2 * INDENT
-    for line in _fold(text, " " if indent + longest <= fits else "", fits - indent):
+    for line in _fold(text, " ", fits - indent):
         yield f"{start}{line}\n"
         start = " " * indent
 

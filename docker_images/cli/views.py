@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from docker_images.cli.rows import Found, Row, images_in_order, rows_in_order, rows_of
 from docker_images.cli.table import Column, show, write
-from docker_images.cli.words import UNKNOWN, age, shown, size
+from docker_images.cli.words import UNKNOWN, age, counted, shown, size
 from docker_images.images.models import ImageManifestSummary, ImageSummary
 from docker_images.images.store import in_containerd
 
@@ -124,7 +124,7 @@ def _several(found: list[Found]) -> bool:
 
 def _total(found: list[Found]) -> None:
     images = [one.image for one in found]
-    text = f"Total: {len(images)} image{'' if len(images) == 1 else 's'}"
+    text = f"Total: {counted(len(images), 'image')}"
     text += f", size {size(sum(image.size for image in images))}"
     unique = _unique(found)
     if unique is not None:

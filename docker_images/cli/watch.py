@@ -17,7 +17,7 @@ from docker_images.cli.ask import logged_by, patience
 from docker_images.cli.ending import until_ended
 from docker_images.cli.forms import write_value
 from docker_images.cli.table import hanging, write
-from docker_images.cli.words import say, shown, size
+from docker_images.cli.words import counted, say, shown, size
 from docker_images.client import DockerClient
 from docker_images.images.models import ImageSummary
 from docker_images.watch import ImagesUpdate
@@ -57,7 +57,7 @@ async def _watch(options: argparse.Namespace) -> None:
             write_value({"at": watch.updated_at, "images": watch.images})
             sys.stdout.flush()
         else:
-            say(f"watching {len(watch.images)} images of {client.endpoint}")
+            say(f"watching {counted(len(watch.images), 'image')} of {client.endpoint}")
         async for update in watch:
             write_update(update)
             sys.stdout.flush()  # at once: whoever reads a pipe wants to know now

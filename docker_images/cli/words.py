@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from docker_images.text import printable
 
-__all__ = ["PROG", "UNKNOWN", "UsageError", "age", "moment", "say", "shown", "size"]
+__all__ = ["PROG", "UNKNOWN", "UsageError", "age", "counted", "moment", "say", "shown", "size"]
 
 PROG = "docker-images"
 UNKNOWN = "-"
@@ -32,6 +32,11 @@ def say(text: str) -> None:
 def shown(text: str) -> str:
     """All of the text, on one line, without what a terminal would obey."""
     return printable(text, limit=len(text))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def size(bytes_: int | None) -> str:
