@@ -39,12 +39,15 @@ STORE_KINDS = [
 def asked(*questions: list[str], more: tuple[list[str], ...] = ()) -> list[Any]:
     """Each question of each engine; but for .ci/run, of one of each store, in turns.
 
-    `more` is asked of an engine that holds what went wrong.
+    `more` is asked of an engine that holds what went wrong: of one of them at a time.
     """
     found = []
+    few = [name for name in engines.SOME if name in ENGINES]
     for number, question in enumerate((*questions, *more)):
         now = {name for names in STORE_KINDS for name in engines.in_turn(number, names)}
         holds_more = number >= len(questions)
+        if holds_more:
+            now = {few[number % len(few)]}
         for name in ENGINES:
             words = " ".join((name, *["more"][: int(holds_more)], *question))
             marks = () if name in now else pytest.mark.slow
