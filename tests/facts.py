@@ -24,7 +24,7 @@ def code(cell: str) -> list[str]:
 
 
 def facts() -> dict[str, dict[str, str]]:
-    """Each engine's row: `{"docker 28.5": {"API": "1.24 – 1.51", "store": "graph", …}, …}`."""
+    """Each engine's row: `{"docker 28.5": {"API": "1.24–1.51", "store": "graph", …}, …}`."""
     heads, rows = table("engines")
     return {code(name)[0]: dict(zip(heads[1:], row, strict=True)) for name, row in rows.items()}
 

@@ -98,7 +98,7 @@ def test_every_engine_has_a_row_and_those_are_live_that_the_tests_run() -> None:
 def test_a_live_engine_is_what_its_row_says(live: engines.Live, name: str) -> None:
     host = live.host(name)
     version = engines.call(host, "GET", "/version").json()
-    assert f"{version['MinAPIVersion']} – {version['ApiVersion']}" == fact(name, "API")
+    assert f"{version['MinAPIVersion']}–{version['ApiVersion']}" == fact(name, "API")
     podman = version["Components"][0]["Name"].startswith("Podman")
     store = "containerd" if engines.TABLE[name].containerd else "graph"
     assert fact(name, "store") == ("podman" if podman else store)

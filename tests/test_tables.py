@@ -304,7 +304,7 @@ def test_the_fake_engines_are_what_their_rows_say() -> None:
     stores = {"graph": "graph driver", "containerd": "containerd", "podman": "Podman's own"}
 
     def spoken(shape: Shape) -> str:
-        return f"{version_text(shape.oldest)} – {version_text(shape.api)}"
+        return f"{version_text(shape.oldest)}–{version_text(shape.api)}"
 
     told: list[str] = []
     for names, api, kinds in rows(DOCS / "testing.md", "engines"):
