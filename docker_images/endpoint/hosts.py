@@ -57,7 +57,7 @@ class Considered(NamedTuple):
 
 
 Host = str | os.PathLike[str]
-"""What names an engine: a host string, or the path of its socket."""
+"""The address of an engine as text, or the path of its socket."""
 
 
 def resolve_endpoint(
@@ -65,21 +65,21 @@ def resolve_endpoint(
 ) -> Endpoint:
     """Find the engine that the docker command would talk to.
 
-    The order: the argument, `DOCKER_HOST`, `DOCKER_CONTEXT`, `currentContext` of config.json, the
-    platform's default. A set but empty variable counts as unset; the context named `default`
-    stands for `DOCKER_HOST` or the platform's default.
+    It is chosen by the first of these that is set: the argument, `DOCKER_HOST`, `DOCKER_CONTEXT`,
+    `currentContext` in config.json, the platform's default. An empty variable counts as unset. The
+    context named `default` means `DOCKER_HOST` or the platform's default.
 
-    Only `config.json` and one context are read, and nothing is connected to.
+    This reads only `config.json` and one context, and connects to nothing.
 
     Args:
-        env: the environment; None for `os.environ`.
+        env: the environment variables; None for `os.environ`.
         host: an address, as in `docker --host`; a path object is the path of a socket.
         context: the name of a context, as in `docker --context`.
 
     Raises:
         TypeError: for an argument of the wrong type.
-        EndpointError: where this names no engine that could be reached; never is another one taken
-            instead.
+        EndpointError: if this does not lead to an engine that could be reached. There is no
+            fallback to another one.
     """
     env = os.environ if env is None else env
     return _resolve(env, host_text(host), context, sys.platform)

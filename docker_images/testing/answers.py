@@ -33,24 +33,24 @@ _PODMAN_PATH = re.compile(r"(?:/v([0-9][0-9A-Za-z.-]*))?(/.*)")
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request that a fake engine was asked."""
+    """One request to a fake engine."""
 
     method: str
     """`"GET"` or `"HEAD"`."""
     target: str
-    """As it came: path and query, percent-encoded."""
+    """Path and query as received, percent-encoded."""
     path: str
     """Without version and query: `/images/json`."""
     version: str | None = None
-    """`"1.47"` of `/v1.47/images/json`; None where the path has none."""
+    """`"1.47"` for `/v1.47/images/json`; None if the path has none."""
     query: dict[str, str] = {}
-    """The parameters, decoded; of one given twice what the engine reads."""
+    """The parameters, decoded. If one is given twice, the one that the engine reads."""
     headers: dict[str, str] = {}
     """Names in lower case."""
 
     @property
     def filters(self) -> Any:
-        """The parameter `filters`, decoded; None where there is none."""
+        """The parameter `filters`, decoded; None if there is none."""
         text = self.query.get("filters")
         return None if text is None else msgspec.json.decode(text)
 

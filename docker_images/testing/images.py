@@ -31,42 +31,42 @@ __all__ = [
 
 
 class FakeImage(msgspec.Struct, kw_only=True):
-    """An image of a fake engine. Make one with `image`; change it as you like."""
+    """An image of a fake engine. Make one with `image`, and change it as you like."""
 
     id: str
     """`sha256:` and 64 digits."""
     tags: list[str] = []
     """Names with a tag, in docker's familiar form."""
     digests: list[str] | None = None
-    """None: as the engine would make them (Docker's graph drivers make none)."""
+    """Names with a digest; None for those that the engine would add (graph drivers add none)."""
     created: float | None = 0
-    """Seconds since 1970; None: the image does not say. A list shows whole seconds only, `before`
-    and `since` compare the fractions too."""
+    """Seconds since 1970; None if unknown. A list shows whole seconds, while `before` and `since`
+    also compare fractions."""
     size: int = 0
     """Bytes."""
     shared_size: int = 0
-    """Bytes that the engine says it shares with others."""
+    """Bytes that it shares with others, according to the engine."""
     containers: int = 0
     """How many containers use it."""
     labels: dict[str, str] | None = None
-    """None: the engine sends none."""
+    """None if the engine sends none."""
     parent: str = ""
-    """Id of the image it was built on; `""`: none."""
+    """Id of the image it was built on; `""` if there is none."""
     manifests: list[dict[str, Any]] | None = None
-    """As the engine writes them. None: one for linux/amd64 is made up; []: there is none."""
+    """As the engine writes them. None for one that is made up, for linux/amd64; `[]` for none."""
     descriptor: dict[str, Any] | None = None
-    """As the engine writes it. None: one is made up."""
+    """As the engine writes it; None for one that is made up."""
     loaded: float | None = None
-    """When the engine got it, in seconds since 1970: what `until` means to the containerd store.
-    Set when it is added."""
+    """When the engine received it, in seconds since 1970; `until` compares with it on the
+    containerd store. Set when it is added."""
     dangling_record: bool = False
     """The containerd store can hold one image under its names and once more without a name; then
     `dangling=true` lists it, as if it had no names."""
     degraded: bool = False
-    """An image without anything that could run, as the containerd store lists it: no labels, and
-    neither size shared nor containers counted."""
+    """An image without anything that could run, as the containerd store lists it: without labels,
+    and without shared size or containers counted."""
     extra: dict[str, Any] = {}
-    """Keys of Podman's own: `Names`, `Digest`, `History`, …"""
+    """Keys that only Podman has: `Names`, `Digest`, `History`, …"""
 
     @property
     def without_config(self) -> bool:
@@ -81,7 +81,7 @@ _COMPLETE: list[dict[str, Any]] = [{"Available": True, "Kind": "image"}]
 
 
 AnyImage: TypeAlias = FakeImage | ImageSummary | Mapping[str, Any]
-"""An image: built with `image`, as this library returns it, or as an engine's JSON has it."""
+"""An image: from `image`, as this library returns it, or as the JSON of an engine."""
 
 
 def image(
@@ -96,12 +96,12 @@ def image(
     shared_size: int = 0,
     manifests: Sequence[Mapping[str, Any]] | None = None,
 ) -> FakeImage:
-    """Build an image: `image("alpine:3.20", "alpine:latest", size=7_800_000)`.
+    """Make an image: `image("alpine:3.20", "alpine:latest", size=7_800_000)`.
 
-    Without a name it is untagged. A name without a tag means `:latest`. `created` is a time, or
-    seconds since 1970; None is an image that does not say. `digests` are whole:
-    `["alpine@sha256:…"]`. `parent` is the id of the image it was built on, by the classic builder.
-    The id, unless it is given, follows from everything else.
+    Without a name it is untagged. A name without a tag means `:latest`. `created` is a datetime, or
+    seconds since 1970; None means unknown. `digests` are complete: `["alpine@sha256:…"]`. `parent`
+    is the id of the image it was built on, by the classic builder. If you give no id, it is derived
+    from everything else.
     """
     tags = list(map(_tagged, names))
     seconds = created.timestamp() if isinstance(created, datetime) else created
@@ -153,7 +153,7 @@ def as_image(given: AnyImage) -> FakeImage:
 
 
 class Images:
-    """What an engine holds, in the order it got it; to be changed while it runs."""
+    """The images of a fake engine, in the order they were added; change them at any time."""
 
     def __init__(
         self, images: Iterable[AnyImage] = (), *, clock: Callable[[], float] = time.time
@@ -162,16 +162,16 @@ class Images:
         self._clock = clock
         self._silent = True
         self.events: list[Event] = []
-        """What the engine told of changes, oldest first."""
+        """The events so far, oldest first."""
         self.listeners: set[Callable[[], object]] = set()
-        """Called after each event, in the thread that changes."""
+        """Called after each event, in the thread that made the change."""
         for given in images:
             self.add(given)
         self._silent = False
 
     @contextmanager
     def silently(self) -> Iterator[None]:
-        """Changes that the engine tells nobody, as of a writer past the engine."""
+        """Make changes without events, as if by a program that bypasses the engine."""
         self._silent = True
         try:
             yield
@@ -192,7 +192,7 @@ class Images:
         return len(self._images)
 
     def __getitem__(self, name: str) -> FakeImage:
-        """The image with this tag, digest or id (12 digits of it will do); or a `KeyError`."""
+        """The image with this tag, digest or id (12 digits are enough); or a `KeyError`."""
         found = find(self, name)
         if found is None:
             raise KeyError(name)
@@ -202,7 +202,7 @@ class Images:
         return isinstance(name, str) and find(self, name) is not None
 
     def add(self, given: AnyImage) -> FakeImage:
-        """Add an image, as pulling or loading it does: its tags leave the images that had them."""
+        """Add an image, like a pull or load: its tags are taken from images that had them."""
         new = as_image(given)
         for tag in new.tags:
             self._take(tag, new)
@@ -220,7 +220,7 @@ class Images:
         self._tell("tag", held, new)
 
     def untag(self, name: str) -> None:
-        """Take a tag away; an image without any stays, untagged."""
+        """Remove a tag; an image without tags stays, untagged."""
         held = self[name]
         tags = [tag for tag in held.tags if canonical(tag) != canonical(_tagged(name))]
         if len(tags) == len(held.tags):
@@ -229,7 +229,7 @@ class Images:
         self._tell("untag", held, name)
 
     def remove(self, name: str) -> None:
-        """Take the image with this tag, digest or id away, with all its names."""
+        """Remove the image with this tag, digest or id, and all its names."""
         held = self[name]
         self._images = [other for other in self._images if other is not held]
         for tag in held.tags:
@@ -237,7 +237,7 @@ class Images:
         self._tell("delete", held)
 
     def clear(self) -> None:
-        """Take everything away."""
+        """Remove all images."""
         gone, self._images = self._images, []
         for held in gone:
             self._tell("delete", held)
@@ -309,9 +309,9 @@ def repository(name: str) -> str:
 
 
 def demo_images(now: float = 1_790_000_000) -> list[FakeImage]:
-    """A set of images that shows every kind of row: what `docker-images --demo` lists.
+    """Sample images with every kind of row, as `docker-images --demo` lists them.
 
-    `now` is the time that the newest of them were made shortly before.
+    The newest of them were made shortly before `now`.
     """
     day = 86_400
     web = "sha256:" + "5e" * 32

@@ -50,12 +50,12 @@ class UnknownRequest(AssertionError):  # noqa: N818 - a failed assertion of the 
 class FakeEngine:
     """A container engine for tests: `with` serves from a thread, `async with` in your event loop.
 
-    `engine` is one of the names in `shapes.ENGINES`, such as `"docker 28.5 containerd"`,
-    `"docker 20.10"` or `"podman 4"`. `api_version` and `min_api_version` replace what it speaks.
-    `faults` go wrong from the start. With `strict` a request that no route leads to makes the end
-    of the block raise `UnknownRequest`. `tcp` listens on a loopback port in place of a unix socket,
-    whose permissions are `mode`. `clock` tells the engine's time: that of its answers and events,
-    and that which `until` refers to.
+    `engine` is one of `ENGINE_NAMES`, such as `"docker 28.5 containerd"`, `"docker 20.10"` or
+    `"podman 4"`. `api_version` and `min_api_version` change which API versions it supports.
+    `faults` apply from the start. With `strict`, the end of the block raises `UnknownRequest` if
+    there was a request that the fake does not know. `tcp` listens on a loopback port instead of a
+    unix socket, whose permissions are `mode`. `clock` is the engine's clock: for its answers and
+    events, and for `until`.
     """
 
     def __init__(

@@ -81,22 +81,22 @@ class Source(Protocol):
 
 
 class ImagesUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """One settled batch of changes, the beginning of an outage, or its end."""
+    """A batch of changes, the start of an outage, or its end."""
 
     at: datetime
-    """When this was found out, by the clock of this machine; aware, in UTC."""
+    """When this was found, by the clock of this machine; aware, in UTC."""
     images: list[ImageSummary]
     """The list now, in order; during an outage, the last one."""
     added: tuple[ImageSummary, ...] = ()
     """Images that were not in the list before."""
     removed: tuple[ImageSummary, ...] = ()
-    """Images that are in the list no more."""
+    """Images that are not in the list any more."""
     changed: tuple[tuple[ImageSummary, ImageSummary], ...] = ()
-    """Images with a difference, as they were and as they are; see `ImageChanges.changed`."""
+    """Images that differ, before and after; see `ImageChanges.changed`."""
     tag_changes: dict[str, tuple[str | None, str | None]] = {}
-    """Each tag that went to another image; see `ImageChanges.tag_changes`."""
+    """Each tag that moved to another image; see `ImageChanges.tag_changes`."""
     error: DockerImagesError | None = None
-    """Why the engine cannot be asked at present; None when it can, or can again."""
+    """Why the engine cannot be reached at the moment; None if it can, or can again."""
 
 
 class ImagesWatch:
@@ -108,8 +108,8 @@ class ImagesWatch:
                 print(update.added, update.removed, update.tag_changes, update.error)
 
     Made by `DockerClient.watch_images`. Entering lists once, and raises what `list_images` raises.
-    Lists are made while an update is waited for, so `images` is as fresh as the iteration; nothing
-    is lost meanwhile, because the next list covers it. One task iterates at a time.
+    Lists are made while you wait for an update, so keep iterating to keep `images` fresh. Nothing
+    is lost in between, because the next list covers it. Only one task can iterate at a time.
     """
 
     def __init__(
@@ -121,19 +121,19 @@ class ImagesWatch:
         clock: Clock | None = None,
     ) -> None:
         self.images: list[ImageSummary] = []
-        """The list as of `updated_at`, in order; replaced whole, never changed in place."""
+        """The list as of `updated_at`, in order; always replaced by a new list, never changed."""
         self.updated_at: datetime | None = None
-        """When the last list came, by the clock of this machine; None before the first."""
+        """When the last list was received, by the clock of this machine; None before the first."""
         self.source: Literal["events", "polling"] = "events"
-        """`"polling"` where the engine, or something in front of it, refuses its events."""
+        """`"polling"` if the engine, or something in front of it, refuses events."""
         self.error: DockerImagesError | None = None
-        """Why the engine cannot be asked at present; None when it can."""
+        """Why the engine cannot be reached at the moment; None if it can."""
         self.lists: int = 0
-        """How many lists came."""
+        """How many lists were received."""
         self.events: int = 0
-        """How many events came, those among them that change no image."""
+        """How many events were received, including those that change no image."""
         self.reconnects: int = 0
-        """How often the stream of events was opened again."""
+        """How often the event stream was reopened."""
         self.list_seconds: float = 0.0
         """How long all lists took together."""
         self._source, self._clock = source, clock or Clock()
@@ -185,7 +185,7 @@ class ImagesWatch:
 
     @property
     def closed(self) -> bool:
-        """Whether the watch was left: its list will not change any more."""
+        """Whether the `async with` block was left: the list will not change any more."""
         return self._closed
 
     def __aiter__(self) -> Self:
@@ -194,8 +194,8 @@ class ImagesWatch:
     async def __anext__(self) -> ImagesUpdate:
         """Wait for the next update.
 
-        Cancelled, it loses nothing. A second one at the same time is a `RuntimeError`. Once the
-        watch is left, there are no more.
+        Cancelling the wait loses nothing. A second task that waits at the same time gets a
+        `RuntimeError`. There are no more updates after the `async with` block is left.
         """
         if self._tasks is None:
             raise RuntimeError("enter the watch first: async with client.watch_images() as watch")
