@@ -198,12 +198,18 @@ async def test_who_is_cancelled_loses_nothing(anyio_backend: str) -> None:
                 seen |= {one.id for one in (await next_of(watch)).added}
 
 
-async def test_the_error_of_the_block_leaves_it_as_it_is(anyio_backend: str) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyError("mine"), ExceptionGroup("mine", [KeyError("mine")])], ids=["one", "a group"]
+)
+async def test_the_error_of_the_block_leaves_it_as_it_is(
+    error: Exception, anyio_backend: str
+) -> None:
     with FakeEngine() as engine:
         async with DockerClient(engine.host) as client:
-            with pytest.raises(KeyError, match="mine"):
+            with pytest.raises(type(error)) as caught:
                 async with client.watch_images():
-                    raise KeyError("mine")
+                    raise error
+            assert caught.value is error
 
 
 async def test_a_watch_that_is_left_has_no_more_updates(anyio_backend: str) -> None:
@@ -498,6 +504,61 @@ async def test_a_list_that_is_refused_is_asked_again_before_that_is_an_outage(
         script.change(1)
         updates = await run(watch, lambda: watch.images == script.images)
         assert len([update for update in updates if update.error]) == news
+
+
+class Slow(Script):
+    """Its lists wait until the test has them go on."""
+
+    def __init__(self, clock: Jumping) -> None:
+        super().__init__(clock)
+        self.go_on = anyio.Event()
+        self.waiting = anyio.Event()
+
+    async def list(self) -> list[ImageSummary]:
+        self.waiting.set()
+        await self.go_on.wait()
+        return await super().list()
+
+
+async def test_two_tasks_cannot_enter_a_watch_at_the_same_time(anyio_backend: str) -> None:
+    clock = Jumping()
+    script = Slow(clock)
+    watch = ImagesWatch(script, resync_interval=300, poll_interval=30, clock=clock)
+
+    async def enter() -> None:
+        async with watch:
+            pass
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(enter)
+        await script.waiting.wait()
+        with anyio.fail_after(1), pytest.raises(RuntimeError, match="entered only once"):
+            await watch.__aenter__()
+        script.go_on.set()
+    assert watch.closed
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["a list", "an outage"])
+async def test_what_comes_after_a_watch_was_left_changes_nothing(
+    down: bool, anyio_backend: str
+) -> None:
+    clock = Jumping()
+    script = Slow(clock)
+    script.go_on.set()
+    updates: list[ImagesUpdate] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def iterate() -> None:
+            updates.extend([update async for update in watch])
+
+        async with ImagesWatch(script, resync_interval=300, poll_interval=30, clock=clock) as watch:
+            script.go_on, script.waiting = anyio.Event(), anyio.Event()
+            tasks.start_soon(iterate)
+            await script.waiting.wait()
+        script.images = [ImageSummary(id="sha256:1")]
+        script.down = EngineConnectionError("down") if down else None
+        script.go_on.set()
+    assert (updates, watch.images, watch.error, watch.lists) == ([], [], None, 1)
 
 
 class Flood(ScriptStream):

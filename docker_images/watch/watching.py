@@ -5,6 +5,7 @@ When to list is known in `schedule`; no image is ever made from an event.
 """
 
 import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from math import inf
 from types import TracebackType
@@ -138,6 +139,7 @@ class ImagesWatch:
         """How long all lists took together."""
         self._source, self._clock = source, clock or Clock()
         self._resync, self._poll = resync_interval, poll_interval
+        self._entered = False
         self._tasks: TaskGroup | None = None
         self._wake = anyio.Event()
         self._anew = anyio.Event()  # the engine is back: perhaps it has events again
@@ -149,10 +151,15 @@ class ImagesWatch:
         self._iterating = False
 
     async def __aenter__(self) -> Self:
-        if self._tasks is not None:
+        if self._entered:
             raise RuntimeError("a watch can be entered only once; create another one")
+        self._entered = True
         began = self._clock.now()
-        images = await self._source.list()
+        try:
+            images = await self._source.list()
+        except BaseException:
+            self._entered = False
+            raise
         self._schedule = Schedule(
             began,
             interval=self._resync if self._source.is_local else inf,
@@ -179,7 +186,7 @@ class ImagesWatch:
             return await self._tasks.__aexit__(exc_type, exc, traceback)
         except BaseExceptionGroup as group:
             # The reader raises nothing: what comes out is what the caller's block raised.
-            if exc is not None and group.exceptions == (exc,):
+            if exc is not None and set(_leaves(group)) == set(_leaves(exc)):
                 return False
             raise
 
@@ -237,12 +244,14 @@ class ImagesWatch:
                 refused=isinstance(error, EngineResponseError) and error.status >= 400,
                 hopeless=isinstance(error, HOPELESS),
             )
-            return self._failed(error) if outage else None
+            return self._failed(error) if outage and not self._closed else None
         changes: ImageChanges | None = None
         for changes in diff_steps(self.images, images):
             if changes is None:
                 await checkpoint()
         assert changes is not None
+        if self._closed:  # by another task, meanwhile
+            return None
         # From here to the caller there is no turn of the event loop: who is cancelled before finds
         # the same changes again.
         recovered, self.error = self.error is not None, None
@@ -369,3 +378,12 @@ class ImagesWatch:
             self._schedule.event(self._clock.now(), old=old)
         if times:
             self._wake.set()
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in a group: on trio, the group of a block comes out as another one."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
