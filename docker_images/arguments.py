@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from math import inf, isfinite
 from typing import TypeAlias, cast
 
+from docker_images.images.models import ImageSummary
 from docker_images.images.references import reference_test
 from docker_images.text import keyword
 
@@ -17,6 +18,7 @@ __all__ = [
     "each",
     "flag",
     "has_label",
+    "images",
     "labels",
     "limit",
     "matcher",
@@ -79,6 +81,15 @@ def each(argument: str, takes: str, value: object) -> Iterable[object]:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise wrong(argument, takes, value)
     return cast("Iterable[object]", value)
+
+
+def images(argument: str, value: object) -> Iterator[ImageSummary]:
+    """The images of an iterable, each of them checked."""
+    takes = "an iterable of ImageSummary objects"
+    for one in each(argument, takes, value):
+        if not isinstance(one, ImageSummary):
+            raise wrong(argument, "ImageSummary objects", one)
+        yield one
 
 
 def labels(argument: str, value: object) -> list[Label]:

@@ -161,6 +161,14 @@ class _Image:
         dates = {entry.created for entry in entries}
         self.created = max(dates) if min(dates) >= OLDEST_DATE else None
 
+    def different(self) -> list[ImageSummary]:
+        """The entries, equal ones once: lists may have been joined, but nothing is freed twice."""
+        found: list[ImageSummary] = []
+        for entry in self.entries:
+            if entry not in found[:100]:  # more than any image has platforms
+                found.append(entry)
+        return found
+
     def kept_by(self, policy: _Policy) -> CleanupReason | None:
         """What keeps the image whatever its names are."""
         in_use = {entry.in_use for entry in self.entries}
@@ -269,10 +277,10 @@ def plan_cleanup(
         only=_names_test("only_reference", only) if only else None,
         kept=_names_test("keep_reference", kept) if kept else None,
         labels=[] if keep_label is None else arguments.labels("keep_label", keep_label),
-        ids=_ids(keep_images),
+        ids={one.id for one in arguments.images("keep_images", keep_images)},
     )
     by_id: dict[str, list[ImageSummary]] = {}
-    for image in images:
+    for image in arguments.images("images", images):
         by_id.setdefault(image.id, []).append(image)
     known = {id_: _Image(entries) for id_, entries in by_id.items()}
     bounds = _bounds(known.values(), policy)
@@ -308,14 +316,13 @@ def _plan(
     depths: Mapping[str, int],
     unmatched: Iterable[tuple[str, str]],
 ) -> CleanupPlan:
-    gone = [entry for id_ in remove if id_ not in untagged for entry in known[id_].entries]
+    gone = [entry for id_ in remove if id_ not in untagged for entry in known[id_].different()]
     containerd = in_containerd(entry for one in known.values() for entry in one.entries)
     return CleanupPlan(
         remove=tuple(
-            RemovedImage(
-                image=entry, names=tuple(remove[id_]), reason=reason, whole=id_ not in untagged
-            )
+            RemovedImage(image=entry, names=names, reason=reason, whole=id_ not in untagged)
             for id_ in sorted(remove, key=depths.__getitem__, reverse=True)
+            for names in [tuple(remove[id_])]
             for entry in known[id_].entries
         ),
         keep=tuple(
@@ -467,13 +474,3 @@ def _moment(older_than: object, now: object) -> float | None:
 def _names_test(argument: str, patterns: list[str]) -> Callable[[Iterable[str]], bool]:
     # Whose list it is nobody says: on Podman `web` may mean `localhost/web`, so it is kept too.
     return arguments.matcher(argument, patterns, podman=argument == "keep_reference")
-
-
-def _ids(keep_images: object) -> set[str]:
-    takes = "several images"
-    found: set[str] = set()
-    for one in arguments.each("keep_images", takes, keep_images):
-        if not isinstance(one, ImageSummary):
-            raise arguments.wrong("keep_images", takes, one)
-        found.add(one.id)
-    return found

@@ -108,8 +108,11 @@ class DockerClient:
             )
         if api_version is not None and not isinstance(api_version, ApiVersion):
             if not isinstance(api_version, str):
-                raise TypeError(f"api_version must be a str such as '1.47', not {api_version!r}")
-            api_version = ApiVersion.parse(api_version)
+                raise arguments.wrong("api_version", "a str such as '1.47'", api_version)
+            try:
+                api_version = ApiVersion.parse(api_version)
+            except ValueError as error:
+                raise ValueError(f"{keyword('api_version')} is {error}") from None
         self._host, self._context = host, context
         self._pin = Pin(api_version, "api_version=") if api_version else None
         self._timeout = arguments.limit("timeout", timeout)
@@ -136,6 +139,10 @@ class DockerClient:
         self._closed = True
         if self._engine is not None:
             await self._engine.transport.aclose()
+
+    def __getstate__(self) -> dict[str, object]:
+        """A copy, also in another process, has the arguments, and connections of its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "_engine"}
 
     def __repr__(self) -> str:
         known = self._engine.endpoint.host if self._engine is not None else self._host

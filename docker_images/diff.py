@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec.structs import replace
 
+from docker_images import arguments
 from docker_images.images.models import ImageSummary
 from docker_images.images.references import Reference
 
@@ -15,6 +16,9 @@ __all__ = ["ImageChanges", "diff_images", "diff_steps"]
 
 # Images handled in one step: a millisecond, or two where all of them differ.
 STEP = 512
+# Entries of one id that are matched, which takes the square of their number. There is one for each
+# platform of an image; with more of them a hostile engine would hold up the event loop.
+MATCHED = 128
 
 _ById = dict[str, list[ImageSummary]]
 _Pair = tuple[ImageSummary, ImageSummary]
@@ -54,8 +58,12 @@ def diff_images(before: Iterable[ImageSummary], after: Iterable[ImageSummary]) -
     Args:
         before: the earlier list.
         after: the later list.
+
+    Raises:
+        TypeError: for an argument of the wrong type.
     """
-    return next(changes for changes in diff_steps(before, after) if changes is not None)
+    lists = arguments.images("before", before), arguments.images("after", after)
+    return next(changes for changes in diff_steps(*lists) if changes is not None)
 
 
 def diff_steps(
@@ -114,6 +122,8 @@ def _paired(
     was: list[ImageSummary], now: list[ImageSummary]
 ) -> tuple[list[ImageSummary], list[_Pair], list[ImageSummary]]:
     """Entries of one id: those that are gone, those that differ, and those that are new."""
+    if len(was) + len(now) > MATCHED:
+        return was, [], now
     old, new = list(was), list(now)
     for image in was:
         if image in new:

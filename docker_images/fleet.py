@@ -9,6 +9,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, cast
 
 import anyio
 
+from docker_images import arguments
 from docker_images.client import DockerClient
 from docker_images.errors import DockerImagesError
 from docker_images.images.models import ImageSummary
@@ -59,6 +60,12 @@ async def gather_images(
         ValueError: for an argument with an impossible value; running calls are cancelled first.
         RuntimeError: if a client is closed; the other calls are cancelled first.
     """
+    takes = "a mapping of DockerClient objects"
+    if not isinstance(clients, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise arguments.wrong("clients", takes, clients)
+    for client in clients.values():
+        if not hasattr(client, "list_images"):
+            raise arguments.wrong("clients", takes, client)
     asked = cast("Question", _reusable(question))
     answers: dict[K, list[ImageSummary] | DockerImagesError] = {}
     bugs: list[Exception] = []

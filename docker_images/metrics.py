@@ -174,11 +174,13 @@ class ImagesCollector(Collector):
             together are `other`.
 
     Raises:
-        TypeError: if `repositories` is not an int.
+        TypeError: for an argument of the wrong type.
         ValueError: if `repositories` is negative.
     """
 
     def __init__(self, watches: Mapping[str, Watched], *, repositories: int = 0) -> None:
+        if not isinstance(watches, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise arguments.wrong("watches", "a mapping of watches", watches)
         self._watches = watches
         self._repositories = arguments.number("repositories", repositories, least=0)
         self._counted: dict[str, tuple[datetime, _Totals]] = {}  # by the time of the list

@@ -298,6 +298,13 @@ def test_in_the_containerd_store_nobody_knows_what_is_shared(
     assert (found.frees_at_least, found.frees_at_most) == (None, most)
 
 
+def test_an_image_that_is_in_the_list_twice_is_freed_once() -> None:
+    image = an_image("1", "web:1", shared_size=30)
+    found = plan(image, image, **ALL_GO)
+    assert (found.frees_at_least, found.frees_at_most) == (70, 100)
+    assert (found.names, len(found.remove)) == (("web:1",), 2)
+
+
 def test_what_frees_nothing_is_known_in_every_store() -> None:
     found = plan(in_containerd("web:1", containers=1), older_than=DAY)
     assert (found.frees_at_least, found.frees_at_most) == (0, 0)
@@ -340,6 +347,21 @@ def test_bad_arguments_are_refused(
 ) -> None:
     with pytest.raises(error, match=text):
         plan_cleanup([], **policy)
+
+
+@pytest.mark.parametrize(
+    ("images", "text"),
+    [
+        (None, "images= takes an iterable of ImageSummary objects, not NoneType"),
+        (an_image("1"), "images= takes an iterable of ImageSummary objects, not ImageSummary"),
+        ({"prod-1": [an_image("1")]}, "images= takes ImageSummary objects, not str"),
+        ([[an_image("1")]], "images= takes ImageSummary objects, not list"),
+    ],
+    ids=["none", "one", "several engines", "a list of lists"],
+)
+def test_what_is_no_list_of_images_is_refused(images: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        plan_cleanup(images, dangling_only=True)
 
 
 # ── The page about it ───────────────────────────────────────────────────────────────────────────

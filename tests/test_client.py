@@ -1,11 +1,13 @@
 """docker_images.client: construction, life cycle, and use from anywhere."""
 
 import asyncio
+import copy
 import json
 import math
 import pickle
 import re
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -58,8 +60,30 @@ def test_a_bad_argument_is_refused_at_once(
 
 
 def test_a_version_that_is_none_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="not an API version: 'latest'"):
+    with pytest.raises(ValueError, match=r"^api_version= is not an API version: 'latest'"):
         DockerClient(api_version="latest")
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda client: pickle.loads(pickle.dumps(client))],
+    ids=["copied", "copied deeply", "pickled"],
+)
+def test_a_copy_has_the_arguments_and_connections_of_its_own(
+    copied: Callable[[DockerClient], DockerClient],
+) -> None:
+    async def both() -> None:
+        async with DockerClient(engine.host, timeout=7) as client:
+            await client.list_images()
+            other = copied(client)
+            assert len(await other.list_images()) == 30
+            await other.aclose()
+            assert repr(other) == repr(client).replace("open", "closed")
+            assert len(await client.list_images()) == 30
+
+    with FakeEngine(MANY) as engine:
+        asyncio.run(both())
+        assert len(engine.requests) == 5, "each found out the version"
 
 
 def test_a_client_is_made_without_an_event_loop_and_without_looking_around(

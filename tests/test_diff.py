@@ -1,6 +1,7 @@
 """What changed between two lists."""
 
 import random
+from typing import Any
 
 import msgspec
 import pytest
@@ -99,6 +100,26 @@ def test_a_long_list_is_compared_in_steps() -> None:
     assert len(steps) > 20
     assert steps[-1] == diff_images(before, after)
     assert len(diff_images(before, after).added) == 2000
+
+
+def test_more_entries_of_one_id_than_any_image_has_platforms_are_not_matched() -> None:
+    # That takes the square of their number, in a watch while the event loop waits.
+    before = tuple(an_image("a", size=size) for size in range(100))
+    after = tuple(reversed(before))
+    changes = diff_images(before, after)
+    assert (changes.removed, changes.changed, changes.added) == (before, (), after)
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        (None, "before= takes an iterable of ImageSummary objects, not NoneType"),
+        ({"prod-1": [an_image("a")]}, "before= takes ImageSummary objects, not str"),
+    ],
+)
+def test_what_is_no_list_is_refused(before: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        diff_images(before, [])
 
 
 @pytest.mark.parametrize("kind", [tuple, iter])

@@ -181,6 +181,11 @@ def test_arguments_that_are_no_strings_are_type_errors(arguments: tuple[Any, Any
         check_arguments(*arguments)
 
 
+def test_an_address_in_the_place_of_the_environment_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="env takes a mapping, not str; an address is given as"):
+        resolve_endpoint("unix:///x.sock")  # type: ignore[arg-type]
+
+
 def test_without_an_environment_that_of_the_process_is_used(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:

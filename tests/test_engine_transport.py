@@ -129,3 +129,8 @@ async def test_a_transport_of_httpx2_works_by_the_adapter_of_the_docs() -> None:
         async with transport, DockerClient(transport=names["FromHttpx2"](transport)) as client:
             for _ in range(3):
                 assert [image.id for image in await client.list_images()] == ids(3)
+
+
+def test_an_address_is_no_endpoint() -> None:
+    with pytest.raises(TypeError, match=r"endpoint takes an Endpoint, such as .*, not str"):
+        EngineTransport("unix:///x.sock")  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """docker_images.fleet: many engines at once."""
 
 import os
+from typing import Any
 
 import anyio
 import httpx
@@ -101,6 +102,22 @@ async def test_a_bug_in_the_program_is_raised_as_it_is(
     with pytest.raises(error) as caught:
         await gather_images(clients, **question)  # type: ignore[arg-type]
     assert not isinstance(caught.value, DockerImagesError)
+
+
+@pytest.mark.parametrize(
+    ("second", "text"),
+    [
+        ({"b": "unix:///x.sock"}, "clients= takes a mapping of DockerClient objects, not str"),
+        ({"b": None}, "clients= takes a mapping of DockerClient objects, not NoneType"),
+        ([], "clients= takes a mapping of DockerClient objects, not list"),
+    ],
+)
+async def test_what_is_no_client_is_refused_before_anybody_is_asked(second: Any, text: str) -> None:
+    async with FakeEngine() as engine, DockerClient(engine.host) as client:
+        clients = {"a": client, **second} if isinstance(second, dict) else [client]
+        with pytest.raises(TypeError, match=text):
+            await gather_images(clients)  # type: ignore[arg-type]
+        assert engine.requests == []
 
 
 async def test_a_bug_ends_the_calls_that_are_under_way() -> None:

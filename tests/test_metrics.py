@@ -295,6 +295,11 @@ def test_a_limit_that_is_none_is_refused(limit: Any, kind: type[Exception]) -> N
         ImagesCollector({}, repositories=limit)
 
 
+def test_one_watch_without_the_name_of_its_engine_is_refused() -> None:
+    with pytest.raises(TypeError, match="watches= takes a mapping of watches, not ImagesWatch"):
+        ImagesCollector(DockerClient("unix:///x.sock").watch_images())  # type: ignore[arg-type]
+
+
 HOSTILE = (
     'a"} 1\ndocker_images_up{engine="b',
     "back\\slash:1",

@@ -34,6 +34,12 @@ def _isort(name: str) -> tuple[bool, str]:
     return (not name.isupper(), name)  # constants first, as ruff sorts
 
 
+def test_names_that_are_loaded_later_are_listed_from_the_start() -> None:
+    program = "import docker_images; print({*docker_images.__all__} - {*dir(docker_images)})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_such"):
         docker_images.nothing_such  # noqa: B018

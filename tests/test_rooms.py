@@ -38,7 +38,7 @@ PURE = {
     "images": {"text"},
     "arguments": {"images", "text"},
     "query": ARGUMENTS,
-    "diff": {"images"},
+    "diff": ARGUMENTS,
     "cleanup": ARGUMENTS,
 }
 # An engine for tests stands beside the house: it knows what engines do, not what we make of it.

@@ -81,7 +81,11 @@ def resolve_endpoint(
         EndpointError: if this does not lead to an engine that could be reached. There is no
             fallback to another one.
     """
-    env = os.environ if env is None else env
+    if env is None:
+        env = os.environ
+    elif not isinstance(env, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        kind = type(env).__name__
+        raise TypeError(f"env takes a mapping, not {kind}; an address is given as host=")
     return _resolve(env, host_text(host), context, sys.platform)
 
 

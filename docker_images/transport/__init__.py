@@ -48,9 +48,17 @@ class EngineTransport(httpx.AsyncBaseTransport):
     Args:
         endpoint: the engine, for example from `resolve_endpoint`.
         max_response_bytes: the largest length that an answer can declare.
+
+    Raises:
+        TypeError: if `endpoint` is not an `Endpoint`.
     """
 
     def __init__(self, endpoint: Endpoint, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+        if not isinstance(endpoint, Endpoint):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"endpoint takes an Endpoint, such as resolve_endpoint(host='unix:///…') returns, "
+                f"not {type(endpoint).__name__}"
+            )
         self.endpoint = endpoint
         self._closed = False
         self._pools = PerLoop(lambda: Pool(endpoint, max_response_bytes))
