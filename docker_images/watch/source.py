@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec.structs import force_setattr, replace
 
@@ -16,11 +16,13 @@ from docker_images.transport import Body
 
 __all__ = ["EngineSource"]
 
+T = TypeVar("T")
+
 
 class Within(Protocol):
     """Makes a call to the engine under a deadline."""
 
-    def __call__(self, call: Callable[[Engine], Awaitable[object]], /) -> Awaitable[object]: ...
+    def __call__(self, call: Callable[[Engine], Awaitable[T]], /) -> Awaitable[T]: ...
 
 
 class EngineStream:
@@ -72,7 +74,6 @@ class EngineSource:
             return await answer(engine, query)
 
         found = await self._within(ask)
-        assert isinstance(found, list)
         if query.containers:
             self._counted_at = now
         elif self._query.containers and any(image.containers is None for image in found):
@@ -92,9 +93,7 @@ class EngineSource:
             body = await engine.open("/events", events_params(since, actions))
             return EngineStream(body, EventReader(actions))
 
-        stream = await self._within(begin)
-        assert isinstance(stream, EngineStream)
-        return stream
+        return await self._within(begin)
 
     async def rest(self) -> None:
         """Close the idle connections: over ssh, each is a process and a login."""
