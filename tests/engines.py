@@ -307,6 +307,33 @@ def _answers(host: str) -> bool:
         return False
 
 
+def _processes(folder: Path) -> list[int]:
+    """The dockerd that keeps its data in a folder, and all its children."""
+    parents: dict[int, int] = {}
+    found: list[int] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        parents[int(entry.name)] = int(stat[1])
+        if words[0].endswith(b"dockerd") and f"{folder}/d".encode() in words:
+            found.append(int(entry.name))
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
+def cpu_of(folder: Path) -> float:
+    """Seconds of CPU of an engine so far, with those of its children that have ended."""
+    ticks = 0
+    for pid in _processes(folder):
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, stat[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def archive(images: Iterable[Mapping[str, Any]]) -> bytes:
     """What `docker save` writes, and `docker load` reads; the same bytes for the same images.
 

@@ -11,7 +11,6 @@ children, and of the client. Half an hour of each takes 65 minutes.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -78,33 +77,6 @@ async def nothing(host: str, seconds: float) -> dict[str, float]:
 CLIENTS = {"nobody asks": nothing, "polled every 5 s": polling, "watched": watching}
 
 
-def processes(folder: Path) -> list[int]:
-    """The dockerd that keeps its data in a folder, and all its children."""
-    parents: dict[int, int] = {}
-    found: list[int] = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        parents[int(entry.name)] = int(stat[1])
-        if words[0].endswith(b"dockerd") and f"{folder}/d".encode() in words:
-            found.append(int(entry.name))
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
-def cpu_of(folder: Path) -> float:
-    """Seconds of CPU of an engine so far, with those of its children that have ended."""
-    ticks = 0
-    for pid in processes(folder):
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += sum(map(int, stat[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 @contextmanager
 def changing(host: str, busy: bool) -> Iterator[None]:
     """A tag that comes and goes, or nothing."""
@@ -137,10 +109,10 @@ def measure(host: str, folder: Path, kind: str, busy: bool, seconds: float) -> d
         )
         assert client.stdout is not None
         client.stdout.readline()
-        before, begun = cpu_of(folder), time.monotonic()
+        before, begun = engines.cpu_of(folder), time.monotonic()
         said = client.communicate()[0]
         took = time.monotonic() - begun
-    found = {**json.loads(said), "engine": cpu_of(folder) - before}
+    found = {**json.loads(said), "engine": engines.cpu_of(folder) - before}
     return {
         "engine is": "busy" if busy else "idle",
         "client": kind,
