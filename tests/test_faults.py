@@ -60,6 +60,7 @@ from docker_images.testing import FakeEngine, image
 from docker_images.transport import EngineTransport, pool
 from docker_images.transport.deadline import TimeLimitError, time_limit
 from docker_images.transport.per_loop import PerLoop
+from docker_images.transport.threads import FILES
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
@@ -359,6 +360,73 @@ async def test_a_fifo_in_the_place_of_a_certificate_is_refused_and_holds_up_no_t
             await engine.Engine(transport).list(build_query())
         await transport.aclose()
     assert until(lambda: threads() <= before)
+
+
+DEAD_MOUNT = """
+import ctypes, os, sys, time
+import anyio
+from docker_images import DockerClient, EngineTimeoutError
+
+folder, host, backend = sys.argv[1:]
+fuse = os.open("/dev/fuse", os.O_RDWR)  # of which nobody reads, as if the server were gone
+options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
+assert ctypes.CDLL(None).mount(b"dead", folder.encode(), b"fuse", 0, options) == 0
+turns = 0
+
+async def count():
+    global turns
+    while True:
+        await anyio.sleep(0.001)
+        turns += 1
+
+async def main():
+    async with anyio.create_task_group() as tasks, DockerClient(host or None) as client:
+        tasks.start_soon(count)
+        for _ in range(2):
+            before = turns
+            try:
+                await client.list_images(timeout=0.2)
+            except EngineTimeoutError as error:
+                print(error.stage, "|", str(error).partition(error.stage + ". ")[2])
+            assert turns > before + 3
+        tasks.cancel_scope.cancel()
+
+anyio.run(main, backend=backend)
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="only root mounts"
+)
+@pytest.mark.parametrize(
+    ("host", "variable", "stage"),
+    [
+        pytest.param("", "HOME", "reading docker's configuration", id="home"),
+        pytest.param("", "DOCKER_CONFIG", "reading docker's configuration", id="configuration"),
+        pytest.param("unix://{}/x.sock", "", FILES, id="socket"),
+        pytest.param("unix://{}.link", "", FILES, id="link to a socket"),
+        pytest.param("https://127.0.0.1:9", "SSL_CERT_FILE", FILES, id="certificates"),
+        pytest.param("ssh://host", "PATH", FILES, id="ssh"),
+    ],
+)
+def test_what_lies_on_a_dead_mount_holds_up_neither_loop_nor_deadline_nor_process(
+    host: str, variable: str, stage: str, anyio_backend: str, tmp_path: Path
+) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    (tmp_path / "mount.link").symlink_to(mount / "x.sock")
+    python = [sys.executable, "-c", DEAD_MOUNT, str(mount), host.format(mount), anyio_backend]
+    # In a namespace of its own nobody else comes across the mount.
+    done = subprocess.run(
+        [shutil.which("unshare") or "unshare", "--mount", *python],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, **({variable: str(mount)} if variable else {})},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{stage} | Is it on a dead mount? timeout= gives it more time\n" * 2
 
 
 AT_EXIT = """

@@ -4,6 +4,7 @@ Decides by the kind of endpoint: unix socket, ssh, tcp; TLS and proxies over the
 know HTTP.
 """
 
+import os
 import socket
 
 from docker_images.address import Endpoint
@@ -11,7 +12,7 @@ from docker_images.endpoint.hosts import npipe_refusal
 from docker_images.errors import EndpointError
 from docker_images.transport.deadline import time_limit
 from docker_images.transport.sockets import SocketStream, Stream, connect, open_tcp
-from docker_images.transport.threads import in_thread
+from docker_images.transport.threads import with_files
 
 __all__ = ["open_stream"]
 
@@ -31,6 +32,8 @@ async def open_stream(endpoint: Endpoint, connect_timeout: float | None = None) 
 
 async def _open(endpoint: Endpoint) -> Stream:
     if endpoint.kind == "unix":
+        # The kernel looks the path up while `connect` waits, however long that takes.
+        await with_files(os.path.exists, endpoint.path)
         return SocketStream(await connect(socket.AF_UNIX, endpoint.path))
     if endpoint.kind == "npipe":
         raise EndpointError(npipe_refusal(endpoint), endpoint=endpoint)
@@ -42,7 +45,7 @@ async def _open(endpoint: Endpoint) -> Stream:
 
     # The files are read before anything is sent, and each time: renewed certificates are used
     # without a restart.
-    context = await in_thread(ssl_context, endpoint)
+    context = await with_files(ssl_context, endpoint)
     stream: Stream
     if endpoint.proxy is None:
         stream = await open_tcp(endpoint.hostname, endpoint.port or 0)

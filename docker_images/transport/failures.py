@@ -30,6 +30,7 @@ from docker_images.text import keyword, printable
 from docker_images.transport.deadline import TimeLimitError, stage
 from docker_images.transport.exceptions import ProxyError, RemoteTextError, SSHEndedError
 from docker_images.transport.http1 import HungUpError, ProtocolError
+from docker_images.transport.threads import FILES
 from docker_images.transport.tls_failures import tls_meaning
 
 __all__ = ["FOREIGN", "OTHERS", "timed_out", "translate"]
@@ -64,7 +65,7 @@ FOREIGN = (
 def timed_out(limit: TimeLimitError, endpoint: Endpoint | None) -> EngineTimeoutError:
     """The error for a limit that has passed, of the whole call or of a part of it."""
     doubt = "Is the engine overloaded or hung?"
-    if endpoint is None:
+    if endpoint is None or stage.get() == FILES:
         doubt = "Is it on a dead mount?"
     elif endpoint.kind == "ssh":
         from docker_images.transport.ssh import by_hand  # most users need no ssh

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,7 +32,7 @@ from docker_images.transport.deadline import stage, time_limit
 from docker_images.transport.exceptions import RemoteTextError, SSHEndedError
 from docker_images.transport.http1 import Connection, ProtocolError
 from docker_images.transport.sockets import SocketStream
-from docker_images.transport.threads import thread_event
+from docker_images.transport.threads import thread_event, with_files
 
 __all__ = ["SSHStream", "by_hand", "login_words", "open_ssh", "ssh_argv"]
 
@@ -113,6 +114,8 @@ async def open_ssh(
     and HTTP raise.
     """
     argv = ssh_argv(endpoint, ssh_command)
+    # A process that hangs before it is ssh cannot be killed: no number of it is known yet.
+    argv[0] = await with_files(_find, argv[0])
     doing = stage.get()
     stage.set("waiting for its turn to log in")
     async with _logins_of(endpoint.hostname, endpoint.port, os.getpid()).turn():
@@ -125,6 +128,10 @@ async def open_ssh(
             await stream.aclose()
             raise
     return stream
+
+
+def _find(program: str) -> str:
+    return shutil.which(program) or program
 
 
 class SSHStream(SocketStream):

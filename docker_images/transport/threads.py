@@ -16,10 +16,16 @@ from typing import Any, TypeVar, TypeVarTuple
 import anyio
 from anyio.lowlevel import current_token
 
-__all__ = ["in_thread", "thread_event"]
+from docker_images.transport.deadline import stage
+
+__all__ = ["FILES", "in_thread", "thread_event", "with_files"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+FILES = "waiting for the file system"
+"""The stage of a call in `with_files`."""
 
 
 class _Job:
@@ -64,6 +70,15 @@ async def in_thread(function: Callable[[*Ts], T], *args: *Ts, in_place: bool = T
         raise error
     finally:
         del error, job, mine  # its traceback refers to this frame: no cycle
+
+
+async def with_files(function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """`in_thread`, for what looks at files on the way: their mount may be dead."""
+    doing = stage.get()
+    stage.set(FILES)
+    result = await in_thread(function, *args)
+    stage.set(doing)
+    return result
 
 
 def _start(key: tuple[int, Callable[..., Any], tuple[Any, ...]], job: _Job, in_place: bool) -> None:
