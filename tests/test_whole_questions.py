@@ -1,6 +1,7 @@
 """What one list does not tell: labels of several platforms, and anchors without a time."""
 
 import json
+import sys
 from typing import Any
 
 import httpx
@@ -101,3 +102,24 @@ async def test_an_anchor_without_a_time_is_refused_and_never_a_list_of_everythin
 
 async def test_an_anchor_with_a_time_is_a_filter(anyio_backend: str) -> None:
     assert await ids(Store(), before=MULTI) == {PLAIN, UNDATED}
+
+
+async def test_an_anchor_is_looked_for_without_taking_all_names_apart(anyio_backend: str) -> None:
+    # Between two turns of the event loop: 50 000 images took 300 ms.
+    calls = 0
+
+    def count(frame: Any, event: str, function: Any) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_name == "parse"
+
+    store = Store()
+    others = [f"sha256:{number:064}" for number in range(100)]
+    store.labels |= {id_: [{}] for id_ in others}
+    store.created |= dict.fromkeys(others, 200)
+    async with DockerClient(transport=store) as client:
+        sys.setprofile(count)
+        try:
+            assert len(await client.list_images(before="shop/a:1")) > 100
+        finally:
+            sys.setprofile(None)
+    assert calls < 20
