@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 
 from docker_images.images.models import ImageSummary
 from docker_images.images.references import reference_test
-from docker_images.text import keyword
+from docker_images.text import by_option, keyword
 
 __all__ = [
     "Label",
@@ -161,7 +161,8 @@ def ago(argument: str, span: timedelta) -> float:
 
 def limit(argument: str, value: object) -> float | None:
     """The seconds that something may take; None for no limit."""
-    return None if value is None else seconds(argument, value, "; None means no limit")
+    instead = "" if by_option.get() else "; None means no limit"
+    return None if value is None else seconds(argument, value, instead)
 
 
 def seconds(argument: str, value: object, instead: str = "") -> float:

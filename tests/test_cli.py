@@ -500,7 +500,7 @@ def test_a_command_line_that_cannot_work_is_refused_in_one_line(
     [
         (["--reference", "["], "--reference has a bad pattern '['"),
         (["--label", "=x"], "--label needs a key before the '='"),
-        (["--timeout", "0"], "timeout must be positive"),
+        (["--timeout", "0"], "timeout must be positive and finite, not 0.0\n"),
         (["--timeout", "nan"], "timeout must be positive"),
     ],
 )

@@ -138,6 +138,50 @@ async def test_an_image_in_several_repositories_is_taken_from_the_whole_list(
     assert paths(engine)[:3] == ["/images/json", "/images/{id}/json", "/images/json"]
 
 
+@pytest.mark.parametrize(
+    "id_",
+    ["../../containers/x", "sha256:ab?all=1", "a#b", "sha256:ab\r\nX: y", "", "x" * 70_000],
+    ids=lambda id_: id_[:16],
+)
+async def test_an_id_that_leads_elsewhere_is_asked_for_nowhere(
+    anyio_backend: str, id_: str
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        found = {"Id": id_, "RepoTags": ["web:1"], "Descriptor": {"digest": id_}}
+        return httpx.Response(200, json=[found], headers={"Api-Version": "1.55"})
+
+    async with DockerClient(transport=httpx.MockTransport(answer)) as client:
+        (found,) = await client.list_images(reference="web")
+    assert (found.id, found.repo_tags) == (id_, ("web:1",))
+    assert set(asked) == {"/v1.55/images/json"}
+
+
+async def test_more_names_than_an_address_can_hold_are_looked_for_in_the_whole_list(
+    anyio_backend: str,
+) -> None:
+    names = [f"ghcr.io/team/service-{number}:1.2.{number}" for number in range(3000)]
+    with FakeEngine([image(names[7])], engine=CONTAINERD) as engine:
+        async with DockerClient(engine.host) as client:
+            (found,) = await client.list_images(reference=names)
+    assert found.repo_tags == (names[7],)
+    assert [request.target for request in engine.requests] == ["/v1.55/images/json"]
+
+
+async def test_labels_that_no_address_can_hold_are_an_error_before_anything_is_sent(
+    anyio_backend: str,
+) -> None:
+    labels = [f"{number:04000}" for number in range(20)]
+    with FakeEngine() as engine:
+        async with DockerClient(engine.host) as client:
+            with pytest.raises(ValueError, match="fewer or shorter labels") as caught:
+                await client.list_images(label=labels)
+    assert not isinstance(caught.value, DockerImagesError)
+    assert engine.requests == []
+
+
 @pytest.mark.parametrize("status", [401, 403, 405])
 async def test_that_look_ups_are_not_let_through_is_remembered(
     anyio_backend: str, status: int

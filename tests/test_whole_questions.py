@@ -23,6 +23,7 @@ class Store(httpx.AsyncBaseTransport):
     def __init__(self, server: str = "Docker/28.5.2 (linux)") -> None:
         self.server = server
         self.asked: list[dict[str, Any]] = []
+        self.flags: list[dict[str, str]] = []
         self.labels: dict[str, list[dict[str, str]]] = {
             MULTI: [{"stage": "prod"}, {"stage": "test"}],
             PLAIN: [{"stage": "test"}],
@@ -33,6 +34,9 @@ class Store(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         filters = json.loads(request.url.params.get("filters", "{}"))
         self.asked.append(filters)
+        self.flags.append(
+            {name: value for name, value in request.url.params.items() if name != "filters"}
+        )
         rows = [self.row(id_) for id_ in self.labels if self.passes(id_, filters)]
         headers = {"Api-Version": "1.51", "Server": self.server}
         return httpx.Response(200, json=rows, headers=headers)
@@ -79,6 +83,14 @@ async def test_an_excluded_label_of_any_platform_excludes(anyio_backend: str) ->
     store = Store()
     assert await ids(store, exclude_label="stage=test") == {UNDATED}
     assert store.asked == [{}, {"label": {"stage=test": True}}]
+
+
+async def test_what_is_only_to_be_known_of_the_answer_is_not_asked_again_for_a_label(
+    anyio_backend: str,
+) -> None:
+    store = Store()
+    await ids(store, exclude_label="stage=test", shared_size=True)
+    assert store.flags == [{"shared-size": "1"}, {}]
 
 
 async def test_a_label_that_cannot_be_sent_is_answered_from_the_list(anyio_backend: str) -> None:

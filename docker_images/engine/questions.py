@@ -4,6 +4,7 @@ Knows what one list does not tell, and which narrower list would do. Refuses to 
 asked for and read (`engine`), and what a question means (`query`).
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -29,6 +30,8 @@ Filters = dict[str, list[str]]
 MAX_LOOKUPS = 16
 """Images of a narrow list to look up; with more of them the whole list is asked."""
 LOOKUPS_AT_ONCE = 4
+LONGEST = 4096
+"""Characters of a narrow question: nginx refuses more than 8 KiB, and the whole list takes none."""
 
 
 async def answer(engine: Engine, query: Query) -> Images:
@@ -81,7 +84,8 @@ def narrow_filters(query: Query, version: ApiVersion) -> Filters | None:
         narrow["dangling"] = ["true"]
     if query.references and all(is_narrow(_sort_of(text)) for text in query.references):
         narrow["reference"] = list(dict.fromkeys(map(_spelled, query.references)))
-    return {**query.asked.filters, **narrow} if narrow else None
+    filters = {**query.asked.filters, **narrow}
+    return filters if narrow and len(Asked(filters=filters).params) <= LONGEST else None
 
 
 def _sort_of(reference: str) -> str:
@@ -109,9 +113,15 @@ async def _ask_narrowly(engine: Engine, query: Query) -> tuple[Filters, Images |
     # What Docker does not find is not there; Podman finds names in another way.
     if engine.describes is None and not images:
         return filters, images
-    if engine.describes and len(images) <= MAX_LOOKUPS and await _name(engine, images):
+    few = engine.describes and len(images) <= MAX_LOOKUPS
+    if few and all(map(_is_id, images)) and await _name(engine, images):
         return filters, query.select(images)
     return {}, None
+
+
+def _is_id(image: ImageSummary) -> bool:
+    """Whether an image can be asked for by its id, and that leads to no other path."""
+    return re.fullmatch(r"[a-z0-9]+:[0-9a-f]+", image.id) is not None
 
 
 class _Names(msgspec.Struct):
@@ -175,7 +185,8 @@ async def _without_unwanted(
     """Leave out what the engine says has an excluded label, on whichever platform."""
     for label in query.unwanted:
         asked = {**filters, "label": [label]}
-        with_it = {image.id for image in await engine.list(query.with_filters(**asked))}
+        with_label = await engine.list(Query(Asked(query.asked.all, asked)))
+        with_it = {image.id for image in with_label}
         images = [image for image in images if image.id not in with_it]
     return images
 
