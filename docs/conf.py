@@ -6,6 +6,7 @@ reference wherever they stand.
 """
 
 import functools
+import inspect
 import operator
 import re
 import types
@@ -21,6 +22,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
+from sphinx.util.inspect import stringify_signature
 
 import docker_images
 
@@ -120,6 +122,13 @@ def signature(
     """None of what users are given and never make; the fields of a Struct follow anyway."""
     if isinstance(thing, type) and issubclass(thing, msgspec.Struct | docker_images.ImagesWatch):
         return "", ""
+    if inspect.isfunction(thing) and isinstance(thing.__annotations__.get("label"), str):
+        # The names of types, which `TYPES` below links, and not what they stand for.
+        found = inspect.signature(thing)
+        parameters = [one for one in found.parameters.values() if one.name != "self"]
+        text = stringify_signature(found.replace(parameters=parameters))
+        arguments, _, returns = text.partition(" -> ")
+        return arguments, returns
     return None
 
 
@@ -169,6 +178,7 @@ TYPES = {
         for name in ("Filters", "Label", "Reference", "Until")
     },
     "EllipsisType": "types.EllipsisType",
+    "Host": "docker_images.endpoint.hosts.Host",
 }
 
 

@@ -136,12 +136,15 @@ def test_what_an_engine_says_is_no_performance_data() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--warning", "dangling"], "'dangling' is no threshold; write NAME>LIMIT or NAME<LIMIT"),
+        (
+            ["--warning", "dangling"],
+            "'dangling' is not a threshold; write NAME>LIMIT or NAME<LIMIT",
+        ),
         (["--warning", "colour>1"], "where NAME is one of images, dangling, size"),
-        (["--critical", "dangling>3GB"], "'3GB' is no limit; write it as 20"),
-        (["--critical", "size>lots"], "'lots' is no limit; write it as 50GB"),
+        (["--critical", "dangling>3GB"], "'3GB' is not a limit; write it as 20"),
+        (["--critical", "size>lots"], "'lots' is not a limit; write it as 50GB"),
         (["--critical", f"newest>{'9' * 500}d"], "is longer than 999999999 days"),
-        (["--critical", "newest>lots"], "'lots' is no age; write it as 24h, 7d"),
+        (["--critical", "newest>lots"], "'lots' is not an age; write it as 24h, 7d"),
         (["--label", "=x"], "--label needs a key"),
         (["-H", "unix:///a", "-H", "unix:///b"], "this takes one engine"),
         (["--wanring", "x"], "unrecognized arguments: --wanring"),

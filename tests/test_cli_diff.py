@@ -119,10 +119,10 @@ def test_no_kept_byte_steers_a_terminal() -> None:
     ("content", "words"),
     [
         (None, "cannot read kept: No such file or directory"),
-        ("hello", "kept holds no list of images: "),
-        ('[{"Id": 1}]', "kept holds no list of images: "),
-        ("[" * 100_000, "kept holds no list of images: "),
-        ('{"message": "no"}', "docker-images --json > kept makes one"),
+        ("hello", "kept does not contain a list of images: "),
+        ('[{"Id": 1}]', "kept does not contain a list of images: "),
+        ("[" * 100_000, "kept does not contain a list of images: "),
+        ('{"message": "no"}', "create one with docker-images --json > kept"),
     ],
 )
 def test_what_is_no_list_is_trouble(content: str | None, words: str) -> None:

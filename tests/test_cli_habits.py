@@ -116,10 +116,10 @@ def test_the_form_table_is_the_table(host: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-f", "dangling=true", "--no-dangling"], "dangling is asked for twice"),
-        (["-f", "before=a", "-f", "before=b"], "before is asked for twice"),
+        (["-f", "dangling=true", "--no-dangling"], "dangling is given twice"),
+        (["-f", "before=a", "-f", "before=b"], "before is given twice"),
         ([""], "--reference is an empty string"),
-        (["-q", "--total"], "--total is for the table and for --tree"),
+        (["-q", "--total"], "--total only works with the table and --tree"),
     ],
 )
 def test_what_contradicts_itself_is_refused(host: str, arguments: list[str], words: str) -> None:

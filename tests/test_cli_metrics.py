@@ -344,12 +344,12 @@ def test_an_address_is_host_and_port(text: str, at: tuple[str, int]) -> None:
     "text", ["", "19587", ":19587", "127.0.0.1", "127.0.0.1:", "::1:19587", "[]:1", "a:-1", "a:²"]
 )
 def test_what_is_no_address_says_what_to_write(text: str) -> None:
-    with pytest.raises(ValueError, match="is no address; write HOST:PORT"):
+    with pytest.raises(ValueError, match="is not an address; write HOST:PORT"):
         address(text)
 
 
 def test_a_port_is_at_most_65535() -> None:
-    with pytest.raises(ValueError, match="at most 65535"):
+    with pytest.raises(ValueError, match="up to 65535"):
         address("a:65536")
 
 

@@ -72,7 +72,7 @@ def test_people_see_every_image_and_why(engine: FakeEngine) -> None:
     ("policy", "line"),
     [
         (["--dangling-only"], "nothing to remove"),
-        (["--only-reference", "ghcr.io/*/*:stable"], "frees nothing: only names go"),
+        (["--only-reference", "ghcr.io/*/*:stable"], "frees nothing: only names are removed"),
         (["--keep-latest", "3"], "frees 10B"),
         (["--older-than", "3d"], "frees 40B to 80B"),
     ],
@@ -145,7 +145,7 @@ def test_names_are_of_one_engine_as_docker_rmi_talks_to_one(another: FakeEngine)
     words = ["plan", "-H", another.host, "--dangling-only", "--names"]
     done = run(*words, "-H", "unix:///nowhere.sock")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--names is for one engine" in done.stderr
+    assert "--names takes one engine" in done.stderr
     assert run(*words, "-H", another.host).returncode == 0
 
 

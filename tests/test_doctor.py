@@ -99,7 +99,7 @@ def test_what_was_passed_over_is_said_with_its_value(
 
     expected = nothing_says(home)
     expected[3] = "ok DOCKER_CONTEXT mine"
-    expected[4] = f"-- currentContext far in {home}/.docker/config.json, passed over"
+    expected[4] = f"-- currentContext far in {home}/.docker/config.json, not used"
     other = "-- other engine --context 'far' (or: docker context use far)"
     assert lines(capsys) == [*expected, f"ok endpoint {engine}", *FOUND, other]
 

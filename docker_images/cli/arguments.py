@@ -40,15 +40,15 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "list": Command("list the images; so does the command without a subcommand"),
-    "watch": Command("print each change as it happens, until it is ended"),
-    "diff": Command("say what changed since a list was kept", failed=2),
-    "plan": Command("say which images may go, and why; removes nothing"),
+    "list": Command("list the images; this is the default"),
+    "watch": Command("print each change as it happens, until you stop it"),
+    "diff": Command("show what changed since a list was saved", failed=2),
+    "plan": Command("show which images can be removed, and why; removes nothing"),
     "check": Command("compare the list with thresholds, for monitoring", failed=3, misused=3),
-    "metrics": Command("print the images as metrics, once, for a textfile collector"),
-    "exporter": Command("serve the images as metrics to Prometheus, until it is ended"),
-    "doctor": Command("say which engine is asked and why, and what is found there"),
-    "completion": Command("print what bash, zsh or fish reads to complete the command line"),
+    "metrics": Command("print metrics about the images, once, for a textfile collector"),
+    "exporter": Command("serve metrics about the images to Prometheus, until you stop it"),
+    "doctor": Command("show which engine is used and why, and what is found there"),
+    "completion": Command("print the completion script for bash, zsh or fish"),
 }
 
 
@@ -144,11 +144,11 @@ A table, or JSON with exact numbers and the engine's own keys."""
 def _epilog() -> str:
     commands = "\n".join(f"  {name:<12}{command.help}" for name, command in COMMANDS.items())
     return f"""\
-subcommands ({PROG} SUBCOMMAND --help says more; after -- every word is a name):
+subcommands ({PROG} SUBCOMMAND --help; after -- every word is a name):
 {commands}
 
-exit status: 0 for a list, 1 where the engine or the network failed, 2 for a
-command line that cannot work, 130 for ctrl-c"""
+exit status: 0 for success, 1 if the engine or the network failed, 2 for a wrong
+command line, 130 after Ctrl-C"""
 
 
 def which_engine(
@@ -160,10 +160,10 @@ def which_engine(
 ) -> None:
     """`-H`, `-c`, `--demo` and `--timeout`; `options.engines` are the `Named`, or None."""
     group = parser.add_argument_group("which engine")
-    again = "; several are listed together" if several else ""
+    again = "; can be repeated" if several else ""
     for short, long, of, text in (
-        ("-H", "--host", _host, "its address, such as unix:///var/run/docker.sock"),
-        ("-c", "--context", _context, "the docker context that names it"),
+        ("-H", "--host", _host, "address of the engine, such as unix:///var/run/docker.sock"),
+        ("-c", "--context", _context, "docker context of the engine"),
     ):
         group.add_argument(
             *(short, long),
@@ -174,13 +174,13 @@ def which_engine(
             help=text + again,
         )
     if demo:
-        group.add_argument("--demo", action="store_true", help="a made-up engine, started for this")
+        group.add_argument("--demo", action="store_true", help="a fake engine with sample images")
     group.add_argument(
         "--timeout",
         type=float,
         default=timeout,
         metavar="SECONDS",
-        help=f"for the answer ({timeout:g})",
+        help=f"limit for the whole answer ({timeout:g})",
     )
 
 
@@ -202,26 +202,34 @@ class _Once(argparse.Action):
 def which_images(parser: argparse.ArgumentParser) -> None:
     """The options that `question` reads."""
     group = parser.add_argument_group("which images")
-    group.add_argument("-a", "--all", action="store_true", help="also intermediate ones")
+    group.add_argument("-a", "--all", action="store_true", help="also intermediate images")
     group.add_argument(
         "--dangling",
         action=argparse.BooleanOptionalAction,
-        help="only those that no tag and no digest refers to, or only the others",
+        help="only images without a tag or digest, or only the others",
     )
     for option, metavar, text in (
-        ("--label", "KEY[=VALUE]", "that have this label; given again: all of them"),
-        ("--exclude-label", "KEY[=VALUE]", "that do not have this label; given again: none"),
-        ("--reference", "PATTERN", "with such a name, as in 'ghcr.io/team/*:1.*'; or another"),
+        ("--label", "KEY[=VALUE]", "images with this label; repeated: with all of these"),
+        (
+            "--exclude-label",
+            "KEY[=VALUE]",
+            "images without this label; repeated: without any of these",
+        ),
+        (
+            "--reference",
+            "PATTERN",
+            "images with such a name, as in 'ghcr.io/team/*:1.*'; repeated: any of these",
+        ),
     ):
         group.add_argument(option, action="append", metavar=metavar, help=text)
-    group.add_argument("--before", metavar="IMAGE", help="that are older than this image")
-    group.add_argument("--since", metavar="IMAGE", help="that are newer than this image")
+    group.add_argument("--before", metavar="IMAGE", help="images older than this one")
+    group.add_argument("--since", metavar="IMAGE", help="images newer than this one")
     group.add_argument(
         "--until",
         type=checked(moment),
         metavar="WHEN",
-        help="created before: 2026-01-31, 2026-01-31T00:00:00Z, seconds since 1970, or an age "
-        "as 24h or 7d",
+        help="images made before this: 2026-01-31, 2026-01-31T00:00:00Z, seconds since 1970, or an "
+        "age such as 24h or 7d",
     )
     group.add_argument(
         *("-f", "--filter"),
@@ -238,7 +246,7 @@ def how_often(parser: argparse.ArgumentParser) -> None:
     """How often a watch lists: `--resync-interval` and `--poll-interval`."""
     for option, seconds, text in (
         ("--resync-interval", 300.0, "without any event"),
-        ("--poll-interval", 30.0, "where the engine refuses its events"),
+        ("--poll-interval", 30.0, "if the engine refuses events"),
     ):
         parser.add_argument(
             option,
@@ -269,10 +277,10 @@ def _filter(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     key, value = key.strip().lower(), value.strip()
     if not (equals and key):
-        raise ValueError(f"{text!r} is no filter; write KEY=VALUE, such as dangling=true")
+        raise ValueError(f"{text!r} is not a filter; write KEY=VALUE, such as dangling=true")
     if key == "dangling":
         if value not in _FLAGS:
-            raise ValueError(f"dangling={value} is neither true nor false")
+            raise ValueError(f"dangling={value} must be true or false")
         return key, _FLAGS[value]
     if key == "until":
         return key, moment(value)
@@ -299,6 +307,6 @@ def question(options: argparse.Namespace) -> dict[str, Any]:
         elif asked[key] in (None, value):
             asked[key] = value
         else:
-            raise ValueError(f"{key} is asked for twice; leave one of them out")
+            raise ValueError(f"{key} is given twice; leave one of them out")
     asked |= {name: asked[name] or None for name in _MANY}
     return {**asked, "all": options.all, "filters": others or None}

@@ -55,24 +55,30 @@ MEASURES = {
     "dangling": Measure(
         lambda images: sum(image.is_dangling for image in images),
         "",
-        "how many that no tag and no digest refers to",
+        "how many without a tag or digest",
     ),
-    "size": Measure(lambda images: sum(image.size for image in images), "B", "their sizes, summed"),
+    "size": Measure(
+        lambda images: sum(image.size for image in images), "B", "the sum of their sizes"
+    ),
     "dangling_size": Measure(
         lambda images: sum(image.size for image in images if image.is_dangling),
         "B",
-        "the sizes of the dangling ones",
+        "the sum of the sizes of dangling images",
     ),
     "unused": Measure(
-        lambda images: _unused(images, lambda _: 1), "", "how many that no container uses"
+        lambda images: _unused(images, lambda _: 1), "", "how many are not used by any container"
     ),
     "unused_size": Measure(
         lambda images: _unused(images, lambda image: image.size),
         "B",
-        "the sizes of those that no container uses",
+        "the sum of the sizes of unused images",
     ),
-    "newest": Measure(lambda images: _age(images, max), "s", "how long ago the newest was made"),
-    "oldest": Measure(lambda images: _age(images, min), "s", "how long ago the oldest was made"),
+    "newest": Measure(
+        lambda images: _age(images, max), "s", "how long ago the newest image was made"
+    ),
+    "oldest": Measure(
+        lambda images: _age(images, min), "s", "how long ago the oldest image was made"
+    ),
 }
 
 
@@ -95,11 +101,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     names = "\n".join(f"  {name:<15}{measure.help}" for name, measure in MEASURES.items())
     parser.epilog = (
         f"what can be measured:\n{names}\n\n"
-        "exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: also where the engine cannot be asked"
+        "exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, also if the engine cannot be reached"
     )
     which_engine(parser, timeout=10.0)
     which_images(parser)
-    group = parser.add_argument_group("when to say so")
+    group = parser.add_argument_group("thresholds")
     for option in ("--warning", "--critical"):
         group.add_argument(
             option,
@@ -107,7 +113,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             default=[],
             type=checked(_threshold),
             metavar="THRESHOLD",
-            help="such as 'dangling>20', 'size>50GB', 'images<1', 'newest>7d'; may be given again",
+            help="such as 'dangling>20', 'size>50GB', 'images<1', 'newest>7d'; can be repeated",
         )
 
 
@@ -123,7 +129,7 @@ def _threshold(text: str) -> Threshold:
     parts = re.fullmatch(r"\s*(\w+)\s*([<>])\s*(\S+)\s*", text)
     if parts is None or parts[1] not in MEASURES:
         raise ValueError(
-            f"{text!r} is no threshold; write NAME>LIMIT or NAME<LIMIT, where NAME is one of "
+            f"{text!r} is not a threshold; write NAME>LIMIT or NAME<LIMIT, where NAME is one of "
             f"{', '.join(MEASURES)}"
         )
     name, sign, limit = parts.groups()
@@ -137,7 +143,7 @@ def _limit(text: str, unit: str) -> int:
     factor = _FACTORS.get(number[2].lower()) if number and (unit == "B" or not number[2]) else None
     if number is None or factor is None:
         example = "50GB" if unit == "B" else "20"
-        raise ValueError(f"{text!r} is no limit; write it as {example}")
+        raise ValueError(f"{text!r} is not a limit; write it as {example}")
     return int(Decimal(number[1]) * factor)
 
 

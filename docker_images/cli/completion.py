@@ -14,7 +14,7 @@ FILES = ("kept", "later", "output")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="who completes")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -25,14 +25,14 @@ __all__ = ["arguments", "run"]
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
-    parser.epilog = "exit status: 0 where nothing changed, 1 where something did, 2 for trouble"
+    parser.epilog = "exit status: 0 if nothing changed, 1 if something changed, 2 for an error"
     parser.add_argument(
         "kept",  # not "before", which is an option that asks the engine
         metavar="BEFORE.json",
-        help="a list that --json or --jsonl printed; - is stdin",
+        help="a list saved with --json or --jsonl; - is stdin",
     )
     parser.add_argument(
-        "later", metavar="AFTER.json", nargs="?", help="a later one; without it the engine is asked"
+        "later", metavar="AFTER.json", nargs="?", help="a later list; default: ask the engine"
     )
     which_engine(parser)
     which_images(parser)
@@ -70,8 +70,8 @@ def _read(name: str) -> list[ImageSummary]:
             images = msgspec.json.Decoder(ImageSummary).decode_lines(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            f"{name} holds no list of images: {printable(str(error))}; "
-            f"docker-images --json > {name} makes one"
+            f"{name} does not contain a list of images: {printable(str(error))}; "
+            f"create one with docker-images --json > {name}"
         ) from None
     normalise(images, shared_size=True)
     return images

@@ -100,7 +100,7 @@ async def examine(
             elif value and source == "default":
                 tell("--", name, value)
             else:
-                tell("--", name, f"{value}{place}, passed over" if value else f"not set{place}")
+                tell("--", name, f"{value}{place}, not used" if value else f"not set{place}")
         endpoint = client.endpoint
     except EndpointError as error:
         tell("!!", "endpoint", str(error))

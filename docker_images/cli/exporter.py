@@ -48,11 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=checked(address),
         default=LISTEN,
         metavar="ADDRESS",  # zsh would take a colon for the end of it
-        help=f"where to serve /metrics and /-/healthy ({LISTEN}); it has no password and no TLS",
+        help=f"where to serve /metrics and /-/healthy ({LISTEN}), without a password or TLS",
     )
     limit(parser)
     how_often(parser)
-    parser.epilog = "exit status: 1 and 2 as for the list, 130 for ctrl-c, 143 for SIGTERM"
+    parser.epilog = "exit status: 1 and 2 as for list, 130 after Ctrl-C, 143 after SIGTERM"
 
 
 def run(options: argparse.Namespace) -> int:

@@ -28,38 +28,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which_engine(parser, several=True)
     which_images(parser)
 
-    group = parser.add_argument_group("what is shown")
+    group = parser.add_argument_group("output")
     forms = group.add_mutually_exclusive_group()
     for names, form, text in (
-        (("-q", "--quiet"), "ids", "only ids, one a line"),
+        (("-q", "--quiet"), "ids", "only ids, one per line"),
         (("--json",), "json", "one JSON array"),
-        (("--jsonl",), "jsonl", "one JSON object a line"),
+        (("--jsonl",), "jsonl", "one JSON object per line"),
         (("--tree",), "tree", "each image with its platforms (Docker 27.2, containerd store)"),
     ):
         forms.add_argument(*names, dest="form", action="store_const", const=form, help=text)
     forms.add_argument(
-        "--format", dest="form", type=_form, metavar="FORM", help="json (as --jsonl), or table"
+        "--format", dest="form", type=_form, metavar="FORM", help="json (same as --jsonl) or table"
     )
-    group.add_argument("--no-trunc", action="store_true", help="whole ids")
-    group.add_argument("--digests", action="store_true", help="also digests")
+    group.add_argument("--no-trunc", action="store_true", help="full ids")
+    group.add_argument("--digests", action="store_true", help="also show digests")
     group.add_argument(
-        "--shared-size", action="store_true", help="also bytes shared with others (Docker 23)"
+        "--shared-size", action="store_true", help="also show bytes shared with others (Docker 23)"
     )
     group.add_argument(
         "--manifests",
         action="store_true",
-        help="also the platforms it is there for (Docker 27.2, containerd image store)",
+        help="also show available platforms (Docker 27.2, containerd image store)",
     )
-    group.add_argument("--sort", choices=tuple(SORTS), help="newest first, unless this says so")
-    group.add_argument("--reverse", action="store_true", help="the other way round")
-    group.add_argument("--total", action="store_true", help="also how many, and how large")
+    group.add_argument("--sort", choices=tuple(SORTS), help="order; default: newest first")
+    group.add_argument("--reverse", action="store_true", help="reverse the order")
+    group.add_argument(
+        "--total", action="store_true", help="also show the number of images and their size"
+    )
 
 
 def _form(text: str) -> str:
     if text in ("json", "table"):
         return {"json": "jsonl"}.get(text, text)
     raise argparse.ArgumentTypeError(
-        f"{text!r} is no form; it takes json or table, and jq does what a Go template does: "
+        f"{text!r} is not a format; use json or table, and jq instead of a Go template: "
         f"{PROG} --jsonl | jq -r '.RepoTags[], .Id'"
     )
 
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     """List; the exit status is 1 where one of several engines failed."""
     form = options.form or "table"
     if options.total and form not in ("table", "tree"):
-        raise UsageError("--total is for the table and for --tree; leave it out, or use jq")
+        raise UsageError("--total only works with the table and --tree; leave it out, or use jq")
     answered, status = ask_each(
         options,
         wish=("manifests", "containers") if form == "tree" else (),

@@ -37,8 +37,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="where to write, such as /var/lib/node_exporter/docker_images.prom; the file is "
-        "replaced as a whole",
+        help="file to write, such as /var/lib/node_exporter/docker_images.prom; it is replaced "
+        "as a whole",
     )
 
 
@@ -49,7 +49,7 @@ def limit(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="also tell of each of the N largest repositories, and of all others together",
+        help="also count each of the N largest repositories, and all others together",
     )
 
 

@@ -25,12 +25,12 @@ Plans: TypeAlias = list[tuple[str | None, CleanupPlan]]
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     parser.epilog = (
-        "An image goes only where everything that is said about what goes agrees. One that is in "
-        "use, or may be, is kept. 'docker-images plan ... --names | xargs -r docker rmi "
-        "--no-prune' removes what was shown."
+        "An image is removed only if all criteria that you give agree. Images that are or might be "
+        "in use are kept. To remove what was shown: docker-images plan ... --names | xargs -r "
+        "docker rmi --no-prune"
     )
     which_engine(parser, several=True)
-    goes = parser.add_argument_group("what goes (at least one)")
+    goes = parser.add_argument_group("what to remove (at least one)")
     goes.add_argument(
         "--keep-latest", type=int, metavar="N", help="all but the N newest of each repository"
     )
@@ -38,26 +38,33 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--older-than",
         type=checked(moment),
         metavar="WHEN",
-        help="what was made before: an age as 24h or 7d, 2026-01-31, 2026-01-31T00:00:00Z, or "
-        "seconds since 1970",
+        help="images made before this: an age such as 24h or 7d, 2026-01-31, "
+        "2026-01-31T00:00:00Z, or seconds since 1970",
     )
+    goes.add_argument("--dangling-only", action="store_true", help="images without a tag or digest")
     goes.add_argument(
-        "--dangling-only", action="store_true", help="what no tag and no digest refers to"
+        "--only-reference",
+        action="append",
+        metavar="PATTERN",
+        help="images with such names; can be repeated",
     )
-    goes.add_argument(
-        "--only-reference", action="append", metavar="PATTERN", help="such names; or others"
-    )
-    stays = parser.add_argument_group("what stays")
+    stays = parser.add_argument_group("what to keep")
     stays.add_argument(
-        "--keep-reference", action="append", metavar="PATTERN", help="such names; and others"
+        "--keep-reference",
+        action="append",
+        metavar="PATTERN",
+        help="images with such a name; can be repeated",
     )
     stays.add_argument(
-        "--keep-label", action="append", metavar="KEY[=VALUE]", help="with this label; or another"
+        "--keep-label",
+        action="append",
+        metavar="KEY[=VALUE]",
+        help="images with this label; can be repeated",
     )
-    form = parser.add_argument_group("form").add_mutually_exclusive_group()
-    form.add_argument("--names", action="store_true", help="what docker rmi takes, one a line")
+    form = parser.add_argument_group("output").add_mutually_exclusive_group()
+    form.add_argument("--names", action="store_true", help="arguments for docker rmi, one per line")
     form.add_argument(
-        "--json", action="store_true", help="one JSON object; of several engines an array of them"
+        "--json", action="store_true", help="one JSON object; an array for several engines"
     )
     # The question is always that for the whole list.
     parser.set_defaults(all=True, dangling=None, label=None, exclude_label=None, reference=None)
@@ -69,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     several = len({*(options.engines or ())}) > 1
     if options.names and several:
         raise UsageError(
-            "--names is for one engine, since docker rmi talks to one; plan each by itself"
+            "--names takes one engine, because docker rmi talks to one; plan each by itself"
         )
     policy: dict[str, Any] = {
         "keep_latest": options.keep_latest,
@@ -164,7 +171,7 @@ def _outcome(plans: list[CleanupPlan]) -> str:
         return "nothing to remove"
     whole = [one.image.size for one in removed if one.whole]
     if not whole:
-        return "frees nothing: only names go"
+        return "frees nothing: only names are removed"
     least = summed(plan.frees_at_least for plan in plans)
     most = summed(plan.frees_at_most for plan in plans)
     if most is None:

@@ -23,9 +23,9 @@ def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not bare or (":" in bare and bare == host) or not (port.isascii() and port.isdigit()):
-        raise ValueError(f"{text!r} is no address; write HOST:PORT, as 127.0.0.1:19587")
+        raise ValueError(f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:19587")
     if int(port) > 65535:
-        raise ValueError(f"{text!r} has no port; one is at most 65535")
+        raise ValueError(f"{text!r} has no valid port; use one up to 65535")
     return bare, int(port)
 
 

@@ -29,9 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     which_engine(parser, demo=False)
     which_images(parser)
-    parser.add_argument("--jsonl", action="store_true", help="one JSON object an update")
+    parser.add_argument("--jsonl", action="store_true", help="one JSON object per update")
     how_often(parser)
-    parser.epilog = "exit status: 1 and 2 as for the list, 130 for ctrl-c, 143 for SIGTERM"
+    parser.epilog = "exit status: 1 and 2 as for list, 130 after Ctrl-C, 143 after SIGTERM"
 
 
 def run(options: argparse.Namespace) -> int:

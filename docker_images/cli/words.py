@@ -111,7 +111,7 @@ def moment(text: str) -> datetime | timedelta | float:
             return when.astimezone()
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{text!r} is no time; write 2026-01-31T00:00:00Z, 2026-01-31, seconds since 1970, "
+            f"{text!r} is not a time; write 2026-01-31T00:00:00Z, 2026-01-31, seconds since 1970, "
             "or an age such as 24h or 7d"
         ) from None
     if when.tzinfo is None:
@@ -122,7 +122,7 @@ def moment(text: str) -> datetime | timedelta | float:
 def span(text: str) -> timedelta:
     """A length of time such as `24h`, `1w3d`; a `ValueError` for anything else."""
     if not _AGE.fullmatch(text):
-        raise ValueError(f"{text!r} is no age; write it as 24h, 7d or 1w3d")
+        raise ValueError(f"{text!r} is not an age; write it as 24h, 7d or 1w3d")
     parts = re.findall(r"([\d.]+)([smhdw])", text)
     try:
         return timedelta(seconds=sum(float(count) * _SPAN[unit] for count, unit in parts))
