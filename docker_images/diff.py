@@ -4,6 +4,7 @@ Refuses to know where the lists come from, and what anybody does about the diffe
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, filterfalse
 
 import msgspec
 from msgspec.structs import replace
@@ -102,14 +103,16 @@ def diff_steps(
             tags_before |= _tags(was)
         if number % STEP == 0:
             yield None
-    ids = {tag: (tags_before.get(tag), tags_after.get(tag)) for tag in tags_before | tags_after}
+    tag_changes: dict[str, tuple[str | None, str | None]] = {}
+    new_tags = filterfalse(tags_before.__contains__, tags_after)
+    for number, tag in enumerate(chain(tags_before, new_tags), 1):
+        id_before, id_after = tags_before.get(tag), tags_after.get(tag)
+        if id_before != id_after:
+            tag_changes[str(Reference.parse(tag))] = id_before, id_after
+        if number % STEP == 0:
+            yield None
     yield ImageChanges(
-        added=tuple(added),
-        removed=tuple(removed),
-        changed=tuple(changed),
-        tag_changes={
-            str(Reference.parse(tag)): ids for tag, ids in ids.items() if ids[0] != ids[1]
-        },
+        added=tuple(added), removed=tuple(removed), changed=tuple(changed), tag_changes=tag_changes
     )
 
 

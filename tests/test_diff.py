@@ -1,6 +1,7 @@
 """What changed between two lists."""
 
 import random
+import sys
 from typing import Any
 
 import msgspec
@@ -100,6 +101,30 @@ def test_a_long_list_is_compared_in_steps() -> None:
     assert len(steps) > 20
     assert steps[-1] == diff_images(before, after)
     assert len(diff_images(before, after).added) == 2000
+
+
+def test_the_tags_of_a_long_list_are_compared_in_steps_too() -> None:
+    from docker_images.diff import STEP, diff_steps
+
+    before = [an_image(f"{number}", f"web:{number}") for number in range(3000)]
+    after = [an_image("other", *[f"web:{number}" for number in range(1500)])]
+    taken = [0]
+
+    def count(frame: Any, event: str, function: Any) -> None:
+        taken[-1] += event == "call" and frame.f_code.co_name == "parse"
+
+    steps: list[ImageChanges | None] = []
+    sys.setprofile(count)
+    for step in diff_steps(before, after):
+        steps.append(step)
+        taken.append(0)
+    sys.setprofile(None)
+    changes = steps[-1]
+    assert changes is not None
+    assert (len(changes.tag_changes), sum(taken)) == (3000, 3000)
+    assert max(taken) <= STEP
+    assert changes.tag_changes["web:7"] == ("7", "other")
+    assert changes.tag_changes["web:1500"] == ("1500", None)
 
 
 def test_more_entries_of_one_id_than_any_image_has_platforms_are_not_matched() -> None:
