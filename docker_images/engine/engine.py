@@ -396,14 +396,19 @@ class Engine:
         )
 
     def unsupported(
-        self, option: str, found: str, needed: str | None = None, value: str = "True"
+        self,
+        option: str,
+        found: str,
+        needed: str | None = None,
+        value: str = "True",
+        step: str = "leave it out, or ask another engine",
     ) -> UnsupportedByEngineError:
         """The error for an option that this engine would ignore."""
         engine = str(self.info or "the engine")
         needed = needed or f"API {versions.NEEDS[option]}"
         return UnsupportedByEngineError(
             f"{keyword(option, value)} needs {needed}, but {engine} at {self._at} has {found} and "
-            "would ignore it; leave it out, or ask another engine",
+            f"would ignore it; {step}",
             endpoint=self.endpoint,
             option=option,
             needed=needed,

@@ -240,13 +240,14 @@ async def _check_anchors(engine: Engine, query: Query, images: Images) -> None:
     """
     for option in ("before", "since"):
         for anchor in query.asked.filters.get(option, ()):
-            found = images
+            shown = images
             if query.conditions or len(query.asked.filters) > 1:  # something else may hide it
                 alone = Query(Asked(query.asked.all, {option: [anchor]}))
-                found = await engine.list(alone)
-            if any(map(_is_anchor(anchor), found)):
+                shown = await engine.list(alone)
+            if any(map(_is_anchor(anchor), shown)):
                 needed = "an image that says when it was made"
-                raise engine.unsupported(option, "an image without a time", needed, repr(anchor))
+                found, step = "an image without a time", "name another image"
+                raise engine.unsupported(option, found, needed, repr(anchor), step)
 
 
 def _is_anchor(anchor: str) -> Callable[[ImageSummary], bool]:
