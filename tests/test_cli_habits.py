@@ -120,6 +120,7 @@ def test_the_form_table_is_the_table(host: str) -> None:
         (["-f", "before=a", "-f", "before=b"], "before is given twice"),
         ([""], "--reference is an empty string"),
         (["-q", "--total"], "--total only works with the table and --tree"),
+        (["--tree", "--digests"], "--digests does not work with --tree; leave one of them out"),
     ],
 )
 def test_what_contradicts_itself_is_refused(host: str, arguments: list[str], words: str) -> None:

@@ -85,6 +85,8 @@ def run(options: argparse.Namespace) -> int:
     form = options.form or "table"
     if options.total and form not in ("table", "tree"):
         raise UsageError("--total only works with the table and --tree; leave it out, or use jq")
+    if options.digests and form == "tree":
+        raise UsageError("--digests does not work with --tree; leave one of them out")
     answered, status = ask_each(
         options,
         wish=("manifests", "containers") if form == "tree" else (),
