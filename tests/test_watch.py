@@ -318,6 +318,8 @@ class Script:
         self.down: DockerImagesError | None = None
         self.refusals = 0
         self.refuses = False
+        self.repeats = False
+        """Whether a stream tells of a minute ago, and ends."""
         self.asked = 0
         self.lists: list[tuple[float, float]] = []
         self.attempts = 0
@@ -345,8 +347,11 @@ class Script:
             raise self.down
         if self.refuses:
             raise EngineResponseError("no events", status=403)
-        self.streams.append(ScriptStream())
-        return self.streams[-1]
+        self.streams.append(stream := ScriptStream())
+        if self.repeats:
+            stream.tell(self.clock.time - 60)
+            stream.end()
+        return stream
 
     async def rest(self) -> None:
         pass
@@ -606,6 +611,15 @@ async def test_the_return_of_an_engine_that_had_no_events_is_a_reason_to_ask_for
         back = script.clock.time
         await run(watch, lambda: watch.source == "events")
         assert script.clock.time - back <= 1
+
+
+async def test_streams_that_only_repeat_what_is_known_and_end_are_none(anyio_backend: str) -> None:
+    async with scripted() as (script, watch):
+        script.repeats = True
+        script.streams[-1].end()
+        await run(watch, lambda: script.clock.time > 1100)
+        assert watch.source == "polling"
+        assert script.attempts <= 4
 
 
 async def test_a_change_without_a_word_is_found_at_the_resync(anyio_backend: str) -> None:

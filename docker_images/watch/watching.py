@@ -37,7 +37,7 @@ _log = logging.getLogger("docker_images")
 # What waiting does not help.
 HOPELESS = (ApiVersionError, EndpointError, UnsupportedByEngineError)
 QUIET = 10.0  # seconds without a list, for which connections are not kept
-SHORT = 1.0  # seconds; a stream that ends so soon, without a record, was none
+SHORT = 1.0  # seconds; a stream that ends so soon, without any news, was none
 SHORT_AT_MOST = 3  # in a row, those among them that could not be opened
 AT_ONCE = 4096  # bytes of events that are read in one step, in a millisecond or two
 
@@ -145,6 +145,7 @@ class ImagesWatch:
         self._anew = anyio.Event()  # the engine is back: perhaps it has events again
         self._failure: Exception | None = None  # of the reader
         self._closed = False
+        self._news = 0  # events that were a reason for a list at once
         self._listed_at = 0.0  # by the engine's clock, when the last list began
         self._outage: DockerImagesError | None = None  # that the consumer is to be told of
         self._without = ""  # why there are no events, until that is logged
@@ -318,7 +319,7 @@ class ImagesWatch:
                 self._outage = error
                 self._wake.set()
             else:
-                opened, records = self._clock.now(), self.events
+                opened, news = self._clock.now(), self._news
                 backoff = Backoff()
                 self._schedule.opened(opened, self._clock.random())
                 self.source, self._without = "events", ""
@@ -327,7 +328,7 @@ class ImagesWatch:
                 self._schedule.lost()
                 self.reconnects += 1
                 lived = self._clock.now() - opened
-                short = short + 1 if lived < SHORT and self.events == records else 0
+                short = short + 1 if lived < SHORT and self._news == news else 0
                 if short >= SHORT_AT_MOST:
                     short = 0
                     await self._do_without("its stream of events ends as soon as it begins")
@@ -375,6 +376,7 @@ class ImagesWatch:
         reader.records = 0
         for time in times:
             old = time is not None and time < self._listed_at
+            self._news += not old
             self._schedule.event(self._clock.now(), old=old)
         if times:
             self._wake.set()
