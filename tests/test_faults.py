@@ -4,6 +4,7 @@ Each was reproduced on an earlier version of the library.
 """
 
 import asyncio
+import json
 import logging
 import os
 import shlex
@@ -363,14 +364,16 @@ async def test_a_fifo_in_the_place_of_a_certificate_is_refused_and_holds_up_no_t
 
 
 DEAD_MOUNT = """
-import ctypes, os, sys, time
-import anyio
-from docker_images import DockerClient, EngineTimeoutError
-
-folder, host, backend = sys.argv[1:]
+import ctypes, os, sys
+folder = sys.argv.pop(1)
 fuse = os.open("/dev/fuse", os.O_RDWR)  # of which nobody reads, as if the server were gone
 options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
 assert ctypes.CDLL(None).mount(b"dead", folder.encode(), b"fuse", 0, options) == 0
+"""
+CALLS_THERE = """
+import anyio
+from docker_images import DockerClient, EngineTimeoutError
+
 turns = 0
 
 async def count():
@@ -379,7 +382,7 @@ async def count():
         await anyio.sleep(0.001)
         turns += 1
 
-async def main():
+async def main(host):
     async with anyio.create_task_group() as tasks, DockerClient(host or None) as client:
         tasks.start_soon(count)
         for _ in range(2):
@@ -391,13 +394,38 @@ async def main():
             assert turns > before + 3
         tasks.cancel_scope.cancel()
 
-anyio.run(main, backend=backend)
+anyio.run(main, sys.argv[1], backend=sys.argv[2])
+"""
+DOCTOR_THERE = """
+from docker_images.cli import main
+sys.exit(main(["doctor", "--timeout", "0.2", *sys.argv[1:]]))
 """
 
 
-@pytest.mark.skipif(
+def on_a_dead_mount(
+    program: str, mount: Path, *words: str, variable: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """A program that is run where a mount is dead, maybe one that a variable names."""
+    return subprocess.run(
+        # In a namespace of its own nobody else comes across the mount.
+        [
+            *(shutil.which("unshare") or "unshare", "--mount"),
+            *(sys.executable, "-c", DEAD_MOUNT + program, str(mount), *words),
+        ],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, **({variable: str(mount)} if variable else {})},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+only_root_mounts = pytest.mark.skipif(
     os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="only root mounts"
 )
+
+
+@only_root_mounts
 @pytest.mark.parametrize(
     ("host", "variable", "stage"),
     [
@@ -415,18 +443,31 @@ def test_what_lies_on_a_dead_mount_holds_up_neither_loop_nor_deadline_nor_proces
     mount = tmp_path / "mount"
     mount.mkdir()
     (tmp_path / "mount.link").symlink_to(mount / "x.sock")
-    python = [sys.executable, "-c", DEAD_MOUNT, str(mount), host.format(mount), anyio_backend]
-    # In a namespace of its own nobody else comes across the mount.
-    done = subprocess.run(
-        [shutil.which("unshare") or "unshare", "--mount", *python],
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, **({variable: str(mount)} if variable else {})},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    words = host.format(mount), anyio_backend
+    done = on_a_dead_mount(CALLS_THERE, mount, *words, variable=variable)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{stage} | Is it on a dead mount? timeout= gives it more time\n" * 2
+
+
+@only_root_mounts
+@pytest.mark.parametrize(
+    ("words", "variable", "check"),
+    [
+        pytest.param([], "HOME", "endpoint", id="home"),
+        pytest.param(["--host", "unix://{}/x.sock"], "", "engine", id="socket"),
+    ],
+)
+def test_doctor_asks_whether_a_mount_is_dead(
+    words: list[str], variable: str, check: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mount").mkdir()
+    mount = tmp_path / "mount"
+    words = [word.format(mount) for word in words]
+    done = on_a_dead_mount(DOCTOR_THERE, mount, *words, "--json", variable=variable)
+    assert (done.returncode, done.stderr) == (1, "")
+    (failed,) = [row for row in json.loads(done.stdout)["checks"] if row["mark"] == "failed"]
+    assert failed["check"] == check
+    assert "Is it on a dead mount? --timeout gives it more time" in failed["result"]
 
 
 AT_EXIT = """

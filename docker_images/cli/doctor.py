@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import anyio
 
@@ -32,11 +32,15 @@ from docker_images.errors import (
 )
 from docker_images.images.models import ImageSummary
 from docker_images.query import build_query
-from docker_images.text import printable
+from docker_images.text import keyword, printable
 from docker_images.transport import EngineTransport
-from docker_images.transport.failures import OTHERS
+from docker_images.transport.deadline import TimeLimitError, stage, time_limit
+from docker_images.transport.failures import OTHERS, timed_out
+from docker_images.transport.threads import FILES, in_thread
 
 __all__ = ["Mark", "Tell", "arguments", "examine", "run"]
+
+T = TypeVar("T")
 
 Mark: TypeAlias = Literal["ok", "--", "! ", "!!"]
 """Good, for information, odd, and what makes the examination fail."""
@@ -92,7 +96,7 @@ async def examine(
     endpoint: Endpoint | None = None
     found = False
     try:
-        for source, value, won in considered(env, host, context):
+        for source, value, won in await _read(timeout, lambda: considered(env, host, context)):
             name, _, place = source.partition(" of ")
             place = f" in {place}" if place else ""
             if won:
@@ -101,8 +105,8 @@ async def examine(
                 tell("--", name, value)
             else:
                 tell("--", name, f"{value}{place}, not used" if value else f"not set{place}")
-        endpoint = client.endpoint
-    except EndpointError as error:
+        endpoint = await _read(timeout, lambda: client.endpoint)
+    except (EndpointError, EngineTimeoutError) as error:
         tell("!!", "endpoint", str(error))
     else:
         tell("ok", "endpoint", _described(endpoint))
@@ -110,9 +114,25 @@ async def examine(
             tell("! ", "configuration", warning)
         async with client:
             found = await _engine(tell, env, client, timeout)
-    for line in suggestions(env, endpoint):
-        tell("--", "other engine", line)
+    try:
+        for line in await _read(timeout, lambda: suggestions(env, endpoint)):
+            tell("--", "other engine", line)
+    except EngineTimeoutError as error:
+        tell("! ", "other engine", str(error))
     return found
+
+
+async def _read(timeout: float, function: Callable[[], T]) -> T:
+    """What a function finds in files, which may lie on a dead mount.
+
+    Raises `EngineTimeoutError`.
+    """
+    stage.set(FILES)
+    try:
+        with time_limit(timeout, keyword("timeout")):
+            return await in_thread(function)
+    except TimeLimitError as limit:
+        raise timed_out(limit, None) from None
 
 
 async def _engine(tell: Tell, env: Mapping[str, str], client: DockerClient, timeout: float) -> bool:
