@@ -1,4 +1,4 @@
-"""An agent that tells of each change as one line of JSON, until it gets SIGTERM or ctrl-c."""
+"""An agent that prints each change as one line of JSON, until it gets SIGTERM or Ctrl-C."""
 
 import asyncio
 import json

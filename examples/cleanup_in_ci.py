@@ -1,7 +1,7 @@
-"""Clean a CI machine: keep two versions of each repository, and what is used, young or labelled.
+"""Clean a CI machine: keep two versions of each repository, and what is used, new or labelled.
 
-Prints what may go, and why. With --remove it has `docker rmi` remove exactly that: the library
-removes nothing itself.
+Prints what can be removed, and why. With --remove it runs `docker rmi` for exactly that: the
+library itself removes nothing.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ def main() -> int:
     most = (
         "an unknown size" if plan.frees_at_most is None else f"{plan.frees_at_most / 1e6:,.1f} MB"
     )
-    print(f"{len(plan.names)} names may go, {len(plan.keep)} images stay; frees at most {most}")
+    print(f"{len(plan.names)} names can go, {len(plan.keep)} images stay; frees at most {most}")
     for argument, text in plan.unmatched:
         print(f"warning: no image matches {argument}={text!r}", file=sys.stderr)
     if "--remove" in sys.argv and plan.names:

@@ -1,4 +1,4 @@
-"""Report the images that nothing refers to, largest first; exit 1 if there are any."""
+"""Report the images without a tag or digest, largest first; exit with 1 if there are any."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""List the images of the engine that the docker command would talk to, and say what they take."""
+"""List the images of the engine that the docker command would talk to, with their sizes."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ async def main() -> None:
             made = f"{image.created_at:%Y-%m-%d}" if image.created_at else "no date   "
             names = ", ".join(str(reference) for reference in image.references)
             print(f"{image.short_id}  {made}  {image.size:>12,}  {names}")
-        print(f"{len(images)} images, as API {client.api_version} tells")
+        print(f"{len(images)} images, from API {client.api_version}")
 
 
 if __name__ == "__main__":

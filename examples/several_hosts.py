@@ -1,4 +1,4 @@
-"""Compare engines: how many images each has, and which tags lead to other images elsewhere.
+"""Compare engines: how many images each has, and which tags differ between them.
 
 python examples/several_hosts.py unix:///var/run/docker.sock ssh://me@build.example
 """

@@ -210,7 +210,7 @@ async def test_those_who_wait_for_their_turn_have_a_deadline_too() -> None:
                     tasks.start_soon(call)
         # One negotiates; a few more follow as the deadlines pass one by one.
         assert len(told) == 300
-        assert sum("waiting for its turn" in text for text in told) >= 100
+        assert sum("waiting for another call" in text for text in told) >= 100
         assert sum("waiting for the answer" in text for text in told) >= 1
 
 

@@ -313,7 +313,7 @@ async def test_a_symlink_that_leads_nowhere_is_called_what_it_is(folder: Path) -
     (folder / "dangling").symlink_to("/nowhere/engine.sock")
     (folder / "loop").symlink_to("loop")
     told = {
-        "dangling": "it is a symlink to /nowhere/engine.sock, which is not there",
+        "dangling": "it is a symlink to /nowhere/engine.sock, which does not exist",
         "loop": "it is a symlink to loop, which leads back to itself",
         "loop/below": "a part of the path is a symlink to itself",
     }
@@ -366,7 +366,9 @@ APACHE = b"You're speaking plain HTTP to an SSL-enabled server port."
 async def test_a_port_that_wants_tls_is_told_by_whatever_it_answers(raw: bytes) -> None:
     with serving(answering(raw, close=True), tcp=True) as server:
         async with DockerClient(server.host) as client:
-            with pytest.raises(DockerImagesError, match=r"this port wants TLS.*DOCKER_TLS_VERIFY"):
+            with pytest.raises(
+                DockerImagesError, match=r"this port expects TLS.*DOCKER_TLS_VERIFY"
+            ):
                 await client.list_images()
 
 
@@ -376,7 +378,7 @@ def test_a_reset_from_the_port_for_tls_hints_at_it(
     failure: Exception, port: int, hinted: bool
 ) -> None:
     endpoint = resolve_endpoint({}, host=f"tcp://engine.example:{port}")
-    assert ("Port 2376 usually wants TLS" in str(translate(failure, endpoint))) == hinted
+    assert ("Port 2376 usually expects TLS" in str(translate(failure, endpoint))) == hinted
 
 
 # ── Other engines ───────────────────────────────────────────────────────────────────────────────
@@ -455,17 +457,17 @@ anyio.run(ask, backend=sys.argv[2])
         ),
         pytest.param(
             *("asyncio", (0, 0), 0o660, 0o711),
-            "only the user it belongs to may open it; run as that user",
+            "only its owner can open it; run as that user",
             id="root's own group",
         ),
         pytest.param(
             *("trio", (0, 1), 0o600, 0o711),
-            "only the user it belongs to may open it; run as that user",
+            "only its owner can open it; run as that user",
             id="a group that may not open it either",
         ),
         pytest.param(
             *("asyncio", (0, 1), 0o660, 0o700),
-            "a folder on the way is closed to this user; run as the user",
+            "a folder in the path is closed to this user; run as the user",
             id="a closed folder",
         ),
     ],

@@ -282,7 +282,7 @@ DOWN = answer(b"<html>Down</html>", "502 Bad Gateway")
     ("host", "script", "kind", "says"),
     [
         pytest.param(
-            PLAIN, saying(ASKS), EngineResponseError, "HTTP_PROXY the right user", id="407"
+            PLAIN, saying(ASKS), EngineResponseError, "HTTP_PROXY have the right user", id="407"
         ),
         pytest.param(PLAIN, saying(DOWN), EngineResponseError, "answered 502: Down", id="502"),
         pytest.param(PLAIN, saying(b""), EngineConnectionError, "closed the", id="closes"),
@@ -296,7 +296,7 @@ DOWN = answer(b"<html>Down</html>", "502 Bad Gateway")
             TLS,
             saying(ASKS),
             EngineConnectionError,
-            "'407 Proxy Authentication Required'; has HTTPS_PROXY the right user",
+            "'407 Proxy Authentication Required'; does HTTPS_PROXY have the right user",
             id="CONNECT, 407",
         ),
         pytest.param(
@@ -407,7 +407,7 @@ async def test_a_missing_ca_is_an_error_before_anything_is_sent(
     (home / "ca.pem").write_text("junk")
     with serving(saying(b""), tcp=True) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", url_of(proxy))
-        with pytest.raises(EndpointError, match="holds no certificate in PEM form"):
+        with pytest.raises(EndpointError, match="does not contain a certificate in PEM format"):
             await ask(TLS)
         assert proxy.connections == 0
 

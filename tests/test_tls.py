@@ -111,16 +111,28 @@ class TestFiles:
             pytest.param({"ca": "/no/ca.pem"}, "/no/ca.pem: no such file", id="missing CA"),
             pytest.param({"ca": "/"}, "the CA certificate /: is a directory", id="folder for a CA"),
             pytest.param({"ca": "/dev/zero"}, "/dev/zero: not a regular file", id="a device"),
-            pytest.param({"ca": "{junk}"}, "{junk} holds no certificate", id="junk for a CA"),
-            pytest.param({"ca": "{key}"}, "{key} holds no certificate", id="key for a CA"),
+            pytest.param(
+                {"ca": "{junk}"}, "{junk} does not contain a certificate", id="junk for a CA"
+            ),
+            pytest.param(
+                {"ca": "{key}"}, "{key} does not contain a certificate", id="key for a CA"
+            ),
             pytest.param({"ca": "{broken}"}, "{broken} cannot be used", id="broken CA"),
             pytest.param({"cert": "{broken}"}, "{broken} and {key} cannot be used", id="broken"),
             pytest.param({"cert": "/no/cert.pem"}, "/no/cert.pem: no such", id="missing cert"),
             pytest.param({"key": "/no/key.pem"}, "the client's key /no/key.pem", id="missing key"),
-            pytest.param({"cert": "{junk}"}, "{junk} holds no certificate", id="junk for a cert"),
-            pytest.param({"cert": "{key}"}, "{key} holds no certificate", id="key for a cert"),
-            pytest.param({"key": "{junk}"}, "{junk} holds no private key", id="junk for a key"),
-            pytest.param({"key": "{cert}"}, "{cert} holds no private key", id="cert for a key"),
+            pytest.param(
+                {"cert": "{junk}"}, "{junk} does not contain a certificate", id="junk for a cert"
+            ),
+            pytest.param(
+                {"cert": "{key}"}, "{key} does not contain a certificate", id="key for a cert"
+            ),
+            pytest.param(
+                {"key": "{junk}"}, "{junk} does not contain a private key", id="junk for a key"
+            ),
+            pytest.param(
+                {"key": "{cert}"}, "{cert} does not contain a private key", id="cert for a key"
+            ),
             pytest.param(
                 {"key": "{other_key}"}, "{other_key} does not belong to {cert}", id="other key"
             ),
@@ -368,7 +380,7 @@ class TestNotTLS:
             assert "it hung up on a TLS connection" in await refusal(at(port, TLS()))
 
     async def test_a_name_that_no_server_can_have_is_refused(self, pki: Material) -> None:
-        says = r"no certificate can be for '\.engine'"
+        says = r"'\.engine' cannot be the name in a certificate"
         with serve(lambda connection: None) as port, pytest.raises(EndpointError, match=says):
             await ask(at(port, pki.client, ".engine"), port)
 
@@ -548,7 +560,7 @@ class TestClient:
 
     async def test_is_told_that_a_port_wants_tls(self, engine: int) -> None:
         async with DockerClient(host=f"tcp://127.0.0.1:{engine}") as client:
-            with pytest.raises(EngineResponseError, match="this port wants TLS"):
+            with pytest.raises(EngineResponseError, match="this port expects TLS"):
                 await client.list_images()
 
     async def test_says_that_a_port_does_not_speak_tls(self, cert_path: CertFolder) -> None:

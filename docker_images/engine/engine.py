@@ -228,7 +228,7 @@ class Engine:
         engine may never answer.
         """
         pool = self.transport.pool
-        stage.set("waiting for its turn, until another call has found out the API version")
+        stage.set("waiting for another call to find out the API version")
         while self.version is None and (leading := pool.leading) is not None:
             with anyio.move_on_after(PATIENCE):
                 await leading.wait()

@@ -131,7 +131,7 @@ def is_passing(status: int, message: str) -> bool:
 def _next_step(status: int, message: str, *, by_engine: bool) -> str:
     # Go's servers, nginx and Apache, to plain HTTP on a port for TLS.
     if re.search("HTTP request (to an HTTPS server|was sent to HTTPS port)|SSL-enabled", message):
-        return "; this port wants TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
+        return "; this port expects TLS: set DOCKER_TLS_VERIFY=1, or use a context with TLS"
     if 300 <= status < 400:
         return "; redirects are not followed; use the final address"
     if status == 407:

@@ -113,7 +113,7 @@ def translate(error: Exception, endpoint: Endpoint) -> DockerImagesError:
             | httpx.RemoteProtocolError()
             | httpx.DecodingError()
         ):
-            text = f"{endpoint} does not answer as an engine does: {_not_http(error, endpoint)}"
+            text = f"{endpoint} does not answer like an engine: {_not_http(error, endpoint)}"
             return ResponseFormatError(text, endpoint=endpoint, reason="protocol")
         case PermissionError() if endpoint.kind == "unix":
             text = f"permission denied on {endpoint}: {_owner(endpoint)}"
@@ -160,7 +160,7 @@ def _said(error: Exception) -> str:
 def _not_http(error: Exception, endpoint: Endpoint) -> str:
     """What came in place of HTTP, and the next step."""
     if isinstance(error, ProtocolError) and error.data[:2] == b"\x15\x03":  # an alert, RFC 8446
-        return f"this port wants TLS; {_USE_TLS}"
+        return f"this port expects TLS; {_USE_TLS}"
     return f"{printable(str(error))}; is this the address of a Docker API?"
 
 
@@ -170,7 +170,7 @@ _USE_TLS = "set DOCKER_TLS_VERIFY=1, or use a context with TLS"
 def _maybe_tls(endpoint: Endpoint) -> str:
     """A hint for who speaks plain HTTP to the port that is registered for TLS."""
     is_likely = endpoint.port == 2376 and endpoint.kind == "tcp" and endpoint.tls is None
-    return f". Port 2376 usually wants TLS: {_USE_TLS}" if is_likely else ""
+    return f". Port 2376 usually expects TLS: {_USE_TLS}" if is_likely else ""
 
 
 def _proxy_meaning(error: ProxyError, endpoint: Endpoint) -> str:
@@ -179,7 +179,7 @@ def _proxy_meaning(error: ProxyError, endpoint: Endpoint) -> str:
     if error.said is not None:
         step = "does it know the engine, and allow this port?"
         if error.wants_password:
-            step = f"has {variable} the right user and password?"
+            step = f"does {variable} have the right user and password?"
         return f"the proxy says {printable(error.said)!r}; {step} Or {around}"
     cause = error.__cause__
     fact = tls_meaning(cause, endpoint.tls or TLS()) if isinstance(cause, Exception) else None
@@ -230,7 +230,7 @@ def _socket_meaning(error: OSError, endpoint: Endpoint) -> _Meaning | None:
             fact = "there is no such socket, and the path is relative"
             step = f"did you mean unix://{_whole(endpoint.path)}?"
         case errno.ENOENT | errno.ELOOP if path.is_symlink():
-            fate = "leads back to itself" if error.errno == errno.ELOOP else "is not there"
+            fate = "leads back to itself" if error.errno == errno.ELOOP else "does not exist"
             fact = f"it is a symlink to {printable(str(path.readlink()))}, which {fate}"
             step = f"start the engine, or fix the link{_others(endpoint)}"
         case errno.ENOENT:
@@ -288,10 +288,10 @@ def _owner(endpoint: Endpoint) -> str:
     try:
         found = Path(endpoint.path).stat()
     except (OSError, ValueError):
-        return "a folder on the way is closed to this user; run as the user the engine belongs to"
+        return "a folder in the path is closed to this user; run as the user the engine belongs to"
     group = socket_group(endpoint.path)
     if group is None or found.st_gid == 0 or not found.st_mode & stat.S_IWGRP:
-        return "only the user it belongs to may open it; run as that user (for example: sudo)"
+        return "only its owner can open it; run as that user (for example: sudo)"
     if found.st_gid in (os.getegid(), *os.getgroups()):
         return (
             f"it belongs to group {printable(group)}, and this user is in it: something else "

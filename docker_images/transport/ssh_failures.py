@@ -80,7 +80,7 @@ def translate_ssh(error: Exception, endpoint: Endpoint) -> DockerImagesError | N
 def _end(status: int | None, words: str, endpoint: Endpoint) -> tuple[str, str]:
     said = f": {words}" if words else ""
     if status is None:
-        return f"ssh closed its output and still runs{said}", _try_it(endpoint)
+        return f"ssh closed its output but is still running{said}", _try_it(endpoint)
     if status < 0:
         return f"ssh was killed by signal {-status}{said}", _try_it(endpoint)
     if status == 127:

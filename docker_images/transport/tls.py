@@ -55,7 +55,7 @@ def ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=tls.ca)
         except OSError as exc:
-            _refuse(endpoint, f"{tls.ca} cannot be used: {said(exc)}", "take another CA", exc)
+            _refuse(endpoint, f"{tls.ca} cannot be used: {said(exc)}", "use another CA", exc)
     if tls.cert is not None and tls.key is not None:
         _show(context, tls.cert, tls.key, endpoint)
     return context
@@ -66,8 +66,8 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
         # Without this callback OpenSSL would ask on the terminal.
         _refuse(
             endpoint,
-            f"the key {key} is locked by a passphrase, and nobody is asked for one",
-            f"write an unlocked copy with 'openssl pkey -in {key}' and name that",
+            f"the key {key} is locked by a passphrase, and nobody can be asked for it",
+            f"write an unlocked copy with 'openssl pkey -in {key}' and use that",
         )
 
     _check(cert, "the client certificate", "certificate", endpoint)
@@ -78,7 +78,7 @@ def _show(context: ssl.SSLContext, cert: str, key: str, endpoint: Endpoint) -> N
         fact = f"{cert} and {key} cannot be used: {said(exc)}"
         if isinstance(exc, ssl.SSLError) and exc.reason == "KEY_VALUES_MISMATCH":
             fact = f"the key {key} does not belong to {cert}"
-        _refuse(endpoint, fact, "take both from the same pair, or have a new one made", exc)
+        _refuse(endpoint, fact, "use a key and a certificate that belong together", exc)
 
 
 # OpenSSL does not say which of the files it could not use, and reads a device without end.
@@ -94,7 +94,7 @@ def _check(path: str, what: str, holds: str, endpoint: Endpoint) -> None:
     except (OSError, ValueError) as exc:
         _refuse(endpoint, f"{what} {path}: {said(exc)}", "put it there, readable", exc)
     if not re.search(_PEM[holds], content):
-        _refuse(endpoint, f"{path} holds no {holds} in PEM form", f"put {what} there")
+        _refuse(endpoint, f"{path} does not contain a {holds} in PEM format", f"put {what} there")
 
 
 def _refuse(endpoint: Endpoint, fact: str, step: str, cause: Exception | None = None) -> NoReturn:
@@ -116,7 +116,9 @@ async def open_tls(
         try:
             secured = TLSStream(stream, context, name)
         except ValueError as exc:
-            _refuse(endpoint, f"no certificate can be for {name!r}", "use another name", exc)
+            _refuse(
+                endpoint, f"{name!r} cannot be the name in a certificate", "use another name", exc
+            )
         await secured.shake_hands()
     except BaseException:
         stream.abort()
