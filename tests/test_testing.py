@@ -214,6 +214,13 @@ def test_an_engine_goes_by_several_names(name: str, known: str) -> None:
     assert FakeEngine(engine=name).engine == known
 
 
+def test_a_name_is_no_image_and_not_every_text_a_version() -> None:
+    with pytest.raises(TypeError, match=r"what image\('alpine:3'\) returns, .* not 'alpine:3'"):
+        FakeEngine(["alpine:3"])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"'1\.x' is not an API version"):
+        FakeEngine(api_version="1.x")
+
+
 def test_an_unknown_engine_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"no engine is called 'rkt'; known are 'docker 20\.10',"):
         FakeEngine(engine="rkt")

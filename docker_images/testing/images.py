@@ -129,9 +129,12 @@ def as_image(given: AnyImage) -> FakeImage:
     """A `FakeImage` of whatever describes one."""
     if isinstance(given, FakeImage):
         return given
-    wire: Mapping[str, Any] = (
-        msgspec.to_builtins(given) if isinstance(given, ImageSummary) else given
-    )
+    wire = msgspec.to_builtins(given) if isinstance(given, ImageSummary) else given
+    if not isinstance(wire, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            "an image is what image('alpine:3') returns, an ImageSummary or a mapping, "
+            f"not {given!r:.80}"
+        )
     digests = [name for name in wire.get("RepoDigests") or () if name != "<none>@<none>"]
     labels = wire.get("Labels")
     return FakeImage(

@@ -6,6 +6,7 @@ with `with`.
 """
 
 import os
+import re
 import socket
 import tempfile
 import time
@@ -426,6 +427,9 @@ class FakeEngine:
 
 def _shape(engine: str, api_version: str | None, min_api_version: str | None) -> Shape:
     shape = shape_named(engine)
+    for text in (api_version, min_api_version):
+        if text is not None and not re.fullmatch(r"[0-9]+(\.[0-9]+)*", text):
+            raise ValueError(f"{text!r} is not an API version; it looks like '1.47'")
     api = shape.api if api_version is None else version_of(api_version)
     oldest = min(shape.oldest, api) if min_api_version is None else version_of(min_api_version)
     return msgspec.structs.replace(shape, api=api, oldest=oldest)
