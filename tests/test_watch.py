@@ -518,8 +518,10 @@ class Slow(Script):
         super().__init__(clock)
         self.go_on = anyio.Event()
         self.waiting = anyio.Event()
+        self.begun = 0
 
     async def list(self) -> list[ImageSummary]:
+        self.begun += 1
         self.waiting.set()
         await self.go_on.wait()
         return await super().list()
@@ -541,6 +543,24 @@ async def test_two_tasks_cannot_enter_a_watch_at_the_same_time(anyio_backend: st
             await watch.__aenter__()
         script.go_on.set()
     assert watch.closed
+
+
+async def test_who_waits_for_less_than_a_list_takes_has_it_in_the_end(anyio_backend: str) -> None:
+    clock = Jumping()
+    script = Slow(clock)
+    script.go_on.set()
+    async with ImagesWatch(script, resync_interval=300, poll_interval=30, clock=clock) as watch:
+        script.go_on, script.waiting = anyio.Event(), anyio.Event()
+        script.images = [ImageSummary(id="sha256:1")]
+        for _ in range(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch.__anext__)
+                await script.waiting.wait()
+                tasks.cancel_scope.cancel()
+        assert script.begun == 2, "the first one, and one more"
+        script.go_on.set()
+        assert [one.id for one in (await next_of(watch)).added] == ["sha256:1"]
+        assert script.begun == 2
 
 
 @pytest.mark.parametrize("down", [False, True], ids=["a list", "an outage"])

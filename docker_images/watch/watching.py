@@ -100,6 +100,17 @@ class ImagesUpdate(msgspec.Struct, frozen=True, kw_only=True):
     """Why the engine cannot be reached at the moment; None if it can, or can again."""
 
 
+class _Asked:
+    """A list that was asked for: who is cancelled while it is made finds it the next time."""
+
+    def __init__(self, began: float) -> None:
+        self.began: float = began
+        self.ended: float = began
+        self.at: datetime = datetime.now(UTC)  # when it came
+        self.outcome: list[ImageSummary] | Exception | None = None  # None where it was cut off
+        self.done = anyio.Event()
+
+
 class ImagesWatch:
     """The images of an engine, and an update for each batch of changes.
 
@@ -147,6 +158,7 @@ class ImagesWatch:
         self._closed = False
         self._news = 0  # events that were a reason for a list at once
         self._listed_at = 0.0  # by the engine's clock, when the last list began
+        self._asked: _Asked | None = None  # until the consumer has seen what came of it
         self._outage: DockerImagesError | None = None  # that the consumer is to be told of
         self._without = ""  # why there are no events, until that is logged
         self._iterating = False
@@ -155,19 +167,20 @@ class ImagesWatch:
         if self._entered:
             raise RuntimeError("a watch can be entered only once; create another one")
         self._entered = True
-        began = self._clock.now()
+        asked = _Asked(self._clock.now())
         try:
             images = await self._source.list()
         except BaseException:
             self._entered = False
             raise
+        asked.ended, asked.at = self._clock.now(), datetime.now(UTC)
         self._schedule = Schedule(
-            began,
+            asked.began,
             interval=self._resync if self._source.is_local else inf,
             poll=self._poll,
             reopen=self._resync,
         )
-        self._take(images, began, free=True)
+        self._take(images, asked, free=True)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._run)
@@ -226,26 +239,30 @@ class ImagesWatch:
         if self._failure is not None:
             raise self._failure
         self._wake = anyio.Event()
-        if self._outage is not None:
-            error, self._outage = self._outage, None
-            return self._failed(error)
-        due = self._schedule.due()
-        if (pause := due - self._clock.now()) > 0:
-            if pause > QUIET:
-                await self._source.rest()
-            await self._clock.wait(self._wake, due)
+        if self._asked is None:
+            if self._outage is not None:
+                outage, self._outage = self._outage, None
+                return self._failed(outage)
+            due = self._schedule.due()
+            if (pause := due - self._clock.now()) > 0:
+                if pause > QUIET:
+                    await self._source.rest()
+                await self._clock.wait(self._wake, due)
+                return None
+            assert self._tasks is not None
+            self._asked = _Asked(self._clock.now())
+            self._tasks.start_soon(self._list, self._asked)
+        asked = self._asked
+        await asked.done.wait()
+        if self._closed or asked.outcome is None:
             return None
-        began = self._clock.now()
-        try:
-            images = await self._source.list()
-        except DockerImagesError as error:
-            outage = self._schedule.failed(
-                self._clock.now(),
-                self._clock.random(),
-                refused=isinstance(error, EngineResponseError) and error.status >= 400,
-                hopeless=isinstance(error, HOPELESS),
-            )
-            return self._failed(error) if outage and not self._closed else None
+        if isinstance(asked.outcome, Exception):
+            error, asked.outcome, self._asked = asked.outcome, None, None
+            try:
+                return self._refused(error)
+            finally:
+                del error  # its traceback may refer to this frame: no cycle
+        images = asked.outcome
         changes: ImageChanges | None = None
         for changes in diff_steps(self.images, images):
             if changes is None:
@@ -255,8 +272,8 @@ class ImagesWatch:
             return None
         # From here to the caller there is no turn of the event loop: who is cancelled before finds
         # the same changes again.
-        recovered, self.error = self.error is not None, None
-        self._take(images, began)
+        recovered, self.error, self._asked = self.error is not None, None, None
+        self._take(images, asked)
         if not changes and not recovered:
             return None
         return ImagesUpdate(
@@ -268,13 +285,41 @@ class ImagesWatch:
             tag_changes=changes.tag_changes,
         )
 
-    def _take(self, images: list[ImageSummary], began: float, *, free: bool = False) -> None:
+    async def _list(self, asked: _Asked) -> None:
+        """Make a list, in a task of its own.
+
+        Were it made in the consumer's, one who waits a second at a time would never have a list
+        that takes two, and its engine would begin one each second.
+        """
+        try:
+            asked.outcome = await self._source.list()
+        except Exception as error:  # noqa: BLE001 - raised by the consumer
+            asked.outcome = error
+        finally:
+            asked.ended, asked.at = self._clock.now(), datetime.now(UTC)
+            asked.done.set()
+
+    def _refused(self, error: Exception) -> ImagesUpdate | None:
+        if not isinstance(error, DockerImagesError):
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame: no cycle
+        outage = self._schedule.failed(
+            self._clock.now(),
+            self._clock.random(),
+            refused=isinstance(error, EngineResponseError) and error.status >= 400,
+            hopeless=isinstance(error, HOPELESS),
+        )
+        return self._failed(error) if outage else None
+
+    def _take(self, images: list[ImageSummary], asked: _Asked, *, free: bool = False) -> None:
         now = self._clock.now()
-        self.images, self.updated_at = images, datetime.now(UTC)
+        self.images, self.updated_at = images, asked.at
         self.lists += 1
-        self.list_seconds += now - began
-        self._listed_at = self._source.engine_time(now - began) or 0.0
-        self._schedule.listed(began, now, self._clock.random(), free=free)
+        self.list_seconds += asked.ended - asked.began
+        self._listed_at = self._source.engine_time(now - asked.began) or 0.0
+        self._schedule.listed(asked.began, asked.ended, self._clock.random(), free=free)
         if self._schedule.reopen_at <= now:
             self._anew.set()
         elif self._without:  # while lists come: an engine that is down has no events either
