@@ -15,6 +15,7 @@ from command import Done, on_a_terminal, run
 from hostile import an_image, holding
 
 from docker_images import ImageSummary
+from docker_images.cli.arguments import COMMANDS
 from docker_images.cli.table import Column, drawn, width
 from docker_images.cli.watch import for_people
 from docker_images.watch import ImagesUpdate
@@ -150,6 +151,17 @@ def test_columns_give_way_in_a_fixed_order(
         shown = on_a_terminal("-H", host, *view, columns=columns, NO_COLOR="1").stdout
 
     assert shown == table
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_the_terminal(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = run(name, "--help").stdout.splitlines()
+
+    # Python itself breaks no option, however narrow the terminal is.
+    texts = [line for line in lines if not line.lstrip().startswith(("-", "[", "usage:"))]
+    assert max(map(width, texts)) <= columns
 
 
 WATCHED = {

@@ -4,6 +4,7 @@ Refuses to know what an answer looks like. Only the parser of the one subcommand
 """
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn, TypeVar
@@ -112,20 +113,34 @@ class _Parser(argparse.ArgumentParser):
         self.exit(self.misused, f"{PROG}: {printable(message, 1000)}; see {self.prog} --help\n")
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Keeps the lines of a text; one that is too long for the terminal continues below its text."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        from textwrap import fill
+
+        lines: list[str] = []
+        for line in text.splitlines():
+            name = re.match(r"  \S+ +", line)
+            below = indent + " " * (len(name[0]) if name else 0)
+            lines.append(fill(line, width, initial_indent=indent, subsequent_indent=below))
+        return "\n".join(lines)
+
+
 def build(name: str) -> argparse.ArgumentParser:
     """The parser of one subcommand."""
     command = COMMANDS[name]
-    if name == "list":
-        parser = _Parser(
-            prog=PROG,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            description=DESCRIPTION,
-            epilog=_epilog(),
-        )
-    else:
+    prog, text, epilog = PROG, DESCRIPTION, _epilog()
+    if name != "list":
+        prog, epilog = f"{PROG} {name}", ""
         text = f"{command.help[0].upper()}{command.help[1:]}."
-        parser = _Parser(prog=f"{PROG} {name}", allow_abbrev=False, description=text)
+    parser = _Parser(
+        prog=prog,
+        allow_abbrev=False,
+        formatter_class=_Formatter,
+        description=text,
+        epilog=epilog or None,
+    )
     parser.misused = command.misused
     add_arguments(name, parser)
     return parser
@@ -147,7 +162,7 @@ def _epilog() -> str:
 subcommands ({PROG} SUBCOMMAND --help; after -- every word is a name):
 {commands}
 
-exit status: 0 for success, 1 if the engine or the network failed, 2 for a wrong
+exit status: 0 for success, 1 if the engine or the network failed, 2 for a wrong \
 command line, 130 after Ctrl-C"""
 
 

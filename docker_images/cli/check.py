@@ -97,7 +97,6 @@ class Threshold(NamedTuple):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names = "\n".join(f"  {name:<15}{measure.help}" for name, measure in MEASURES.items())
     parser.epilog = (
         f"what can be measured:\n{names}\n\n"

@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command line may say."""
     parser.epilog = (
         "An image is removed only if all criteria that you give agree. Images that are or might be "
-        "in use are kept. To remove what was shown: docker-images plan ... --names | xargs -r "
+        "in use are kept. To remove what was shown:\n  docker-images plan ... --names | xargs -r "
         "docker rmi --no-prune"
     )
     which_engine(parser, several=True)
