@@ -4,6 +4,7 @@ Each was reproduced on an earlier version of the library.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -675,6 +676,30 @@ def test_a_forked_process_uses_connections_of_its_own() -> None:
         os.close(writing)
         loop.run_until_complete(client.aclose())
         loop.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.anyio
+async def test_a_thread_that_forks_leaves_the_watch_of_its_parent_alone() -> None:
+    def fork() -> int:
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(20)
+                found = asyncio.run(client.list_images())
+                gc.collect()
+                os._exit(len(found))
+            finally:
+                os._exit(99)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    with FakeEngine([image("web:1")]) as fake:
+        async with DockerClient(fake.host) as client, client.watch_images() as watch:
+            assert await anyio.to_thread.run_sync(fork) == 1
+            fake.images.add(image("db:1"))
+            with anyio.fail_after(60):
+                update = await anext(watch)
+            assert (len(update.images), update.error) == (2, None)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
