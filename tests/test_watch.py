@@ -186,6 +186,17 @@ async def test_a_second_task_may_not_iterate_at_the_same_time(anyio_backend: str
             tasks.cancel_scope.cancel()
 
 
+async def test_another_event_loop_may_not_iterate(anyio_backend: str) -> None:
+    with FakeEngine() as engine:
+        async with DockerClient(engine.host) as client, client.watch_images() as watch:
+
+            def elsewhere() -> None:
+                with pytest.raises(RuntimeError, match="entered in another event loop"):
+                    anyio.run(anext, watch, backend=anyio_backend)
+
+            await anyio.to_thread.run_sync(elsewhere)
+
+
 async def test_who_is_cancelled_loses_nothing(anyio_backend: str) -> None:
     with FakeEngine() as engine:
         async with DockerClient(engine.host) as client, client.watch_images() as watch:

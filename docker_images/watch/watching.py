@@ -14,7 +14,7 @@ from typing import Literal, Protocol, Self
 import anyio
 import msgspec
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
 from docker_images.diff import ImageChanges, diff_steps
 from docker_images.engine.events import EventReader
@@ -181,6 +181,7 @@ class ImagesWatch:
             reopen=self._resync,
         )
         self._take(images, asked, free=True)
+        self._loop = current_token().native_token
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._run)
@@ -220,6 +221,8 @@ class ImagesWatch:
         """
         if self._tasks is None:
             raise RuntimeError("enter the watch first: async with client.watch_images() as watch")
+        if current_token().native_token is not self._loop:
+            raise RuntimeError("this watch was entered in another event loop; iterate there")
         if self._iterating:
             raise RuntimeError("another task is already waiting for an update of this watch")
         self._iterating = True
