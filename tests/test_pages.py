@@ -32,6 +32,7 @@ import pytest
 import trio
 from command import run
 from pages import DOCS, PAGES, ROOT, blocks, printed, programs, rows
+from test_rooms import FLOOR
 
 import docker_images
 from docker_images import DockerClient, DockerImagesError, ImageSummary, sync
@@ -785,7 +786,10 @@ def test_each_room_that_contributing_draws_is_there() -> None:
     assert len(names) > 10
     package = ROOT / "docker_images"
     there = {path.stem for path in package.iterdir() if path.stem[0] not in "_p."}
-    assert set(names) <= there
+    assert set(names) == there
+    *floors, last = names
+    assert [FLOOR[name] for name in floors] == sorted(FLOOR[name] for name in floors)
+    assert last == "testing"
 
 
 # ── The reference ───────────────────────────────────────────────────────────────────────────────
