@@ -384,3 +384,9 @@ def test_help_shows_the_names_of_types(function: Callable[..., object]) -> None:
     first = next(line for line in pydoc.render_doc(function).splitlines() if "label:" in line)
     assert re.search(r"label: '?LabelArgument \| None'?", first)
     assert "collections.abc" not in first
+
+
+def test_no_change_is_listed_twice() -> None:
+    """Not in other words either: what two merges of one line leave begins alike."""
+    changes = re.findall(r"^- (.{20})", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert [one for one in changes if changes.count(one) > 1] == []
