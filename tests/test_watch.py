@@ -80,6 +80,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
+def told(caplog: pytest.LogCaptureFixture, beginning: str) -> list[str]:
+    return [warning for warning in warnings(caplog) if warning.startswith(beginning)]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429, 500, 501, 502, 503, 504])
 async def test_where_events_are_refused_it_polls_and_says_so(
     anyio_backend: str, status: int, caplog: pytest.LogCaptureFixture
@@ -112,10 +116,15 @@ async def test_where_only_the_stream_breaks_it_polls(
             assert (await next_of(watch)).error is not None
             assert (await next_of(watch)).error is None
             assert watch.source == "polling"
-            engine.images.add(image("db:1"))
+            number = 0
+            while not told(caplog, "no events"):  # once the events were tried again, in vain
+                number += 1
+                engine.images.add(image(f"db:{number}"))
+                assert len((await next_of(watch)).added) == 1
+            engine.images.add(image("db:0"))
             assert len((await next_of(watch)).added) == 1
             engine.faults.clear()
-    assert len([told for told in warnings(caplog) if told.startswith("no events")]) == 1
+    assert len(told(caplog, "no events")) == 1
 
 
 async def test_where_the_head_of_the_stream_is_kept_it_polls(anyio_backend: str) -> None:
@@ -329,6 +338,8 @@ class Script:
         self.down: DockerImagesError | None = None
         self.refusals = 0
         self.refuses = False
+        self.breaks = 0
+        """How many streams cannot be opened though lists come."""
         self.repeats = False
         """Whether a stream tells of a minute ago, and ends."""
         self.asked = 0
@@ -358,6 +369,9 @@ class Script:
             raise self.down
         if self.refuses:
             raise EngineResponseError("no events", status=403)
+        if self.breaks:
+            self.breaks -= 1
+            raise EngineConnectionError("broken")
         self.streams.append(stream := ScriptStream())
         if self.repeats:
             stream.tell(self.clock.time - 60)
@@ -651,6 +665,22 @@ async def test_streams_that_only_repeat_what_is_known_and_end_are_none(anyio_bac
         await run(watch, lambda: script.clock.time > 1100)
         assert watch.source == "polling"
         assert script.attempts <= 4
+
+
+@pytest.mark.parametrize(("breaks", "seconds"), [(0, 1), (2, 2), (3, 301)])
+async def test_a_stream_that_breaks_as_the_engine_returns_is_tried_three_times(
+    anyio_backend: str, breaks: int, seconds: float
+) -> None:
+    async with scripted() as (script, watch):
+        await run(watch, lambda: script.clock.time > 1010)
+        script.fail()
+        await run(watch, lambda: watch.source == "polling")
+        assert watch.error is script.down
+        script.down, script.breaks = None, breaks
+        await run(watch, lambda: watch.error is None)
+        back = script.clock.time
+        assert await run(watch, lambda: watch.source == "events") == [], "no other outage"
+        assert script.clock.time - back <= seconds
 
 
 async def test_a_change_without_a_word_is_found_at_the_resync(anyio_backend: str) -> None:

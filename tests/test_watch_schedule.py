@@ -151,8 +151,7 @@ def test_a_refused_stream_means_a_list_now_and_then_one_each_poll() -> None:
 def test_a_refused_stream_is_tried_anew_as_soon_as_the_engine_is_back() -> None:
     schedule = opened()
     schedule.refused(10, 1.0)
-    schedule.failed(10, 1.0, refused=False, hopeless=False)
-    schedule.listed(11, 12, 1.0)
+    schedule.listed(11, 12, 1.0, back=True)
     assert schedule.reopen_at == 12
 
 

@@ -144,7 +144,9 @@ class Schedule:
 
     # What happens to the lists.
 
-    def listed(self, began: float, ended: float, random: float, *, free: bool = False) -> None:
+    def listed(
+        self, began: float, ended: float, random: float, *, free: bool = False, back: bool = False
+    ) -> None:
         """A list came: what had happened before it began is done with."""
         self.bucket.take(began, ended, free=free)
         self._began, self._span = began, 0.8 + 0.2 * random
@@ -155,8 +157,8 @@ class Schedule:
         self._first = max(self._first, began)
         if self._hint + TRAILING <= began:
             self._hint = -inf
-        if self._retry < inf and self.state == "polling":
-            self.reopen_at = ended  # the engine is back, perhaps with its events
+        if back and self.state == "polling":
+            self.reopen_at = ended  # the engine is there again, perhaps with its events
         self._recovered()
 
     def failed(self, now: float, random: float, *, refused: bool, hopeless: bool) -> bool:

@@ -276,7 +276,7 @@ class ImagesWatch:
         # From here to the caller there is no turn of the event loop: who is cancelled before finds
         # the same changes again.
         recovered, self.error, self._asked = self.error is not None, None, None
-        self._take(images, asked)
+        self._take(images, asked, back=recovered)
         if not changes and not recovered:
             return None
         return ImagesUpdate(
@@ -316,13 +316,15 @@ class ImagesWatch:
         )
         return self._failed(error) if outage else None
 
-    def _take(self, images: list[ImageSummary], asked: _Asked, *, free: bool = False) -> None:
+    def _take(
+        self, images: list[ImageSummary], asked: _Asked, *, free: bool = False, back: bool = False
+    ) -> None:
         now = self._clock.now()
         self.images, self.updated_at = images, asked.at
         self.lists += 1
         self.list_seconds += asked.ended - asked.began
         self._listed_at = self._source.engine_time(now - asked.began) or 0.0
-        self._schedule.listed(asked.began, asked.ended, self._clock.random(), free=free)
+        self._schedule.listed(asked.began, asked.ended, self._clock.random(), free=free, back=back)
         if self._schedule.reopen_at <= now:
             self._anew.set()
         elif self._without:  # while lists come: an engine that is down has no events either
@@ -359,13 +361,15 @@ class ImagesWatch:
                 # proxies keep the head of a stream until more follows. Whether the engine behind a
                 # proxy's 503 is down, the list says, as it does where events alone cannot be had.
                 refused = isinstance(error, EngineResponseError | EngineTimeoutError)
-                if refused or short >= SHORT_AT_MOST or self.source == "polling":
-                    short = 0
+                polling = self.source == "polling"
+                if refused or short >= SHORT_AT_MOST or (polling and self.error is not None):
+                    short, backoff = 0, Backoff()
                     await self._do_without(str(error))
                     continue
-                self._schedule.lost()
-                self._outage = error
-                self._wake.set()
+                if not polling:
+                    self._schedule.lost()
+                    self._outage = error
+                    self._wake.set()
             else:
                 opened, news = self._clock.now(), self._news
                 backoff = Backoff()
