@@ -864,14 +864,17 @@ def test_the_command_ends_within_a_second_of_its_deadline_although_no_name_serve
     tmp_path: Path,
 ) -> None:
     # The C library would wait for two and a half minutes.
-    (tmp_path / "resolv.conf").write_text("nameserver 127.6.6.6\noptions timeout:30 attempts:5\n")
+    # An address for each process, so that two may be tested at the same time.
+    address = f"127.6.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
+    resolving = f"nameserver {address}\noptions timeout:30 attempts:5\n"
+    (tmp_path / "resolv.conf").write_text(resolving)
     command = shlex.split(
         f"unshare --mount sh -ec {shlex.quote(UNHEARD)} sh {tmp_path}"
         f" {sys.executable} -m docker_images --timeout 0.5 -H"
     )
     after = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
-        mute.bind(("127.6.6.6", 53))
+        mute.bind((address, 53))
         mute.settimeout(0)
         while not after or (min(after) > 1 and len(after) < 10):
             # A machine that is busy takes its time to start and to end any process.
