@@ -130,7 +130,7 @@ def _no_name(found: tuple[object, ...]) -> bool:
 
 
 DEVIATIONS: dict[str, Deviation] = {
-    "stricter: impossible ports are refused at once": _theirs_is_odd(
+    "stricter: invalid ports are refused at once": _theirs_is_odd(
         lambda found: not 0 < int(str(found[2])) < 65536
     ),
     "stricter: names that no name service can hold are refused at once": _theirs_is_odd(_no_name),

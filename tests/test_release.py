@@ -99,3 +99,9 @@ def test_a_tag_publishes_what_was_checked_and_tested_on_every_python() -> None:
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"run: make ([\w-]+)", tests + publish):
         assert re.search(rf"^{target}:", targets, re.MULTILINE), target
+
+
+def test_the_workflows_run_actions_of_others_by_their_hash_and_name_the_version() -> None:
+    for workflow in (ROOT / ".github/workflows").glob("*.yml"):
+        for action in re.findall(r"uses: +(\S.*)", workflow.read_text()):
+            assert re.fullmatch(r"\./\S+|[\w/.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action

@@ -286,7 +286,7 @@ class TestCertificates:
                     "not_before": datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC),
                     "not_after": datetime.datetime(2101, 1, 1, tzinfo=datetime.UTC),
                 },
-                "its certificate is not valid yet; set the clocks",
+                "its certificate is not valid yet; check the clocks",
                 id="not yet valid",
             ),
             pytest.param(["127.0.0.2"], {}, "for another name: IP address", id="another IP"),
@@ -331,7 +331,7 @@ class TestCertificates:
             context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
         with serve(serve_one) as port:
-            assert "no TLS of version 1.2 or newer" in await refusal(at(port, pki.client))
+            assert "not support TLS 1.2 or newer" in await refusal(at(port, pki.client))
 
     async def test_made_by_the_recipe_of_docs_docker_com_are_good(self, tmp_path: Path) -> None:
         make_by_the_recipe(tmp_path)

@@ -110,7 +110,7 @@ def read_config(folder: Path) -> Config:
     if found is None:
         return Config(path)
     if not isinstance(found, _Object):
-        return Config(path, warnings=(f"ignoring {path}: it holds no JSON object",))
+        return Config(path, warnings=(f"ignoring {path}: it is not a JSON object",))
     current, odd_current = _field(found, "currentContext", "")
     stored, odd_stored = _field(found, "HttpHeaders", _Object())
     headers, odd_headers = _headers(stored)
@@ -139,7 +139,7 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
 
     `source` says in errors who named it.
 
-    Raises `EndpointError` where there is no such context, or one that names no docker endpoint.
+    Raises `EndpointError` where there is no such context, or one that has no docker endpoint.
     """
 
     def refuse(fact: str) -> EndpointError:
@@ -164,12 +164,12 @@ def read_context(folder: Path, name: str, source: str) -> StoredContext:
     except (ValueError, RecursionError) as error:
         raise refuse(f"is not JSON ({_reason(error)})") from None
     if not isinstance(found, _Object):
-        raise refuse("holds no JSON object")
+        raise refuse("is not a JSON object")
     endpoints, problem = _field(found, "Endpoints", _Object())
     # The keys of the map are exact, unlike the names of fields.
     docker = next((value for at, value in reversed(endpoints) if at == "docker"), None)
     if problem or not isinstance(docker, _Object):
-        raise refuse("names no docker endpoint")
+        raise refuse("has no docker endpoint")
     host, odd_host = _field(docker, "Host", "")
     skip_verify, odd_skip = _field(docker, "SkipTLSVerify", False)
     if odd_host or odd_skip:

@@ -224,7 +224,7 @@ def _host_endpoint(
     scheme, marked, rest = text.partition("://")
     if not marked and text.startswith(("/", "./")):
         # As docker/cli reads it since 2026; before, it was tcp://localhost:2375/….
-        hint = f"{source}: {text!r} is taken for a socket; write {f'unix://{text}'!r}"
+        hint = f"{source}: {text!r} is taken as a socket; write {f'unix://{text}'!r}"
         return msgspec.structs.replace(_unix(text, given), warnings=(hint,))
     if not marked:
         scheme, rest = "tcp", text
@@ -262,7 +262,7 @@ def context_endpoint(folder: Path, name: str, source: str, platform: str) -> End
     given = _Given(source, stored.host, platform)
     scheme, _, rest = (stored.host or _platform_host(platform)).partition("://")
     step = f"write scheme://address in {stored.path}; known are {_SCHEMES}"
-    given.need(rest, "is no address", step)
+    given.need(rest, "is not an address", step)
 
     def http() -> tuple[int, TLS | None]:
         tls = None
@@ -313,7 +313,7 @@ def _environment_tls(env: Mapping[str, str], folder: Path, scheme: str, source: 
             asked = "DOCKER_TLS_VERIFY" if env.get("DOCKER_TLS_VERIFY") else "DOCKER_TLS"
             raise EndpointError(
                 f"{source}: {asked} asks for TLS, but there is no {certificates or folder}/ca.pem;"
-                f" set DOCKER_CERT_PATH to the folder of ca.pem and its like, or unset {asked}"
+                f" set DOCKER_CERT_PATH to the folder that has ca.pem, or unset {asked}"
                 " and write https://host:2376 to trust what this system trusts"
             )
         return tls
@@ -390,7 +390,7 @@ def _unix(path: str, given: _Given) -> Endpoint:
         size = len(os.fsencode(path))
     except UnicodeEncodeError:
         raise given.refuse("is not text", "write the path as it is on disk") from None
-    given.need("\0" not in path, "holds a NUL character", "write the path as it is on disk")
+    given.need("\0" not in path, "contains a NUL character", "write the path as it is on disk")
     # sun_path of sockaddr_un: 108 bytes on Linux, 104 elsewhere, a path ends with a NUL.
     limit = (107 if linux else 103) + abstract
     fact = f"is {size} bytes long, a socket's address at most {limit}"
@@ -408,8 +408,8 @@ def npipe_refusal(endpoint: Endpoint) -> str:
     """Why a named pipe cannot be connected to, and the way out: the text of the `EndpointError`."""
     instead = keyword("host", repr("tcp://localhost:2375"))
     return (
-        f"{endpoint.source}: {endpoint.host} is a Windows named pipe, which cannot be spoken to"
-        " here; enable 'Expose daemon on tcp://localhost:2375 without TLS' in Docker Desktop and"
+        f"{endpoint.source}: {endpoint.host} is a Windows named pipe, which this library cannot"
+        " open; enable 'Expose daemon on tcp://localhost:2375 without TLS' in Docker Desktop and"
         f" use {instead}, or reach the engine by an ssh:// host or context"
     )
 
@@ -427,7 +427,7 @@ def _parts(rest: str, given: _Given) -> _Parts:
     """What stands behind `scheme://`, cut as Go's net/url cuts it."""
     given.need(
         not re.search(_CONTROL, rest),
-        "holds a control character or is not text",
+        "contains a control character or is not text",
         "write the address without it",
     )
     before, hash_, fragment = rest.partition("#")
@@ -435,7 +435,7 @@ def _parts(rest: str, given: _Given) -> _Parts:
     authority, slash, path = before.partition("/")
     userinfo, _, address = authority.rpartition("@")
     escaped = not re.search(_BAD_ESCAPE, before + " " + fragment)
-    given.need(escaped, "holds a % that is no escape", "write %25 for a percent sign")
+    given.need(escaped, "contains a % that is not an escape", "write %25 for a percent sign")
     sound = re.fullmatch(_USERINFO, userinfo)
     given.need(sound, "has a malformed user", "write scheme://host:port")
     if address.startswith("["):
@@ -451,7 +451,7 @@ def _parts(rest: str, given: _Given) -> _Parts:
     number = int(port.lstrip("0")[:6] or "0") if port and re.fullmatch(_DIGITS, port) else None
     given.need(
         not port or 0 < (number or 0) < 65536,
-        "has an impossible port",
+        "has an invalid port",
         "use one from 1 to 65535, behind an IPv6 address in brackets",
     )
     return _Parts(userinfo, host, number, slash + path, bool(hash_ or question))
@@ -467,12 +467,12 @@ def _tcp(scheme: str, rest: str, port: int, tls: TLS | None, given: _Given) -> E
     else:
         given.need(
             re.fullmatch(_LABELS, hostname) and len(hostname) <= 253,
-            "has no possible host name",
+            "has an invalid host name",
             "write letters, digits and hyphens, or xn--… for others",
         )
         given.need(
             not _is_short_ipv4(hostname),
-            "has no complete IPv4 address",
+            "has an incomplete IPv4 address",
             "write all four numbers, such as 127.0.0.1",
         )
     # Go's client joins with path.Join, which cleans.
@@ -520,8 +520,8 @@ def _ssh(rest: str, given: _Given) -> Endpoint:
     """An ssh URL: docker/cli cli/connhelper/ssh@28f7560, but only names that are safe."""
     parts = _parts(rest, given)
     step = "let ssh ask its agent or a key; remove the password"
-    given.need(":" not in parts.userinfo, "holds a password", step)
-    given.need(not parts.more, "holds a query or a fragment", "write ssh://user@host:port/path")
+    given.need(":" not in parts.userinfo, "contains a password", step)
+    given.need(not parts.more, "has a query or a fragment", "write ssh://user@host:port/path")
     try:
         user, path = (unquote(part, errors="strict") for part in (parts.userinfo, parts.path))
     except UnicodeDecodeError:

@@ -18,7 +18,7 @@ __all__ = ["translate_ssh"]
 _SSH_SAYS = (
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "the host's key is not the one known here; if that is on purpose, forget the old: {forget}",
+        "the host's key is not the known one; if that is on purpose, remove the old one: {forget}",
     ),
     (
         "Host key verification failed",
@@ -26,7 +26,7 @@ _SSH_SAYS = (
     ),
     (
         r"Permission denied \(|Too many authentication failures",
-        "nobody can be asked for a password here; offer a key that the host accepts (ssh-add)",
+        "ssh cannot ask for a password here; offer a key that the host accepts (ssh-add)",
     ),
     ("Could not resolve hostname", "check the name, or give it a HostName in ~/.ssh/config"),
     (

@@ -59,10 +59,10 @@ def _certificate_meaning(error: ssl.SSLCertVerificationError, tls: TLS) -> str:
             " the certificate has, or add this one to its subjectAltName"
         )
     if error.verify_code == _EXPIRED:
-        return "its certificate has expired; renew it, or set this machine's clock right"
+        return "its certificate has expired; renew it, or correct the clock of this machine"
     if error.verify_code == _NOT_YET_VALID:
-        return "its certificate is not valid yet; set the clocks of both machines right"
-    return f"its certificate is refused: {fact}; have a new one made"
+        return "its certificate is not valid yet; check the clocks of both machines"
+    return f"its certificate is refused: {fact}; create a new one"
 
 
 def _reason_meaning(reason: str, tls: TLS) -> str:
@@ -72,7 +72,7 @@ def _reason_meaning(reason: str, tls: TLS) -> str:
             " off for a plain one (DOCKER_TLS_VERIFY, DOCKER_TLS, or the context)"
         )
     if "ALERT_PROTOCOL_VERSION" in reason or reason == "UNSUPPORTED_PROTOCOL":
-        return "it speaks no TLS of version 1.2 or newer; update it"
+        return "it does not support TLS 1.2 or newer; update it"
     alert = _plain(reason.partition("ALERT_")[2])
     shown = tls.cert is not None and tls.key is not None
     # OpenSSL's servers answer a missing certificate with HANDSHAKE_FAILURE below TLS 1.3.
