@@ -668,12 +668,31 @@ def test_a_forked_process_uses_connections_of_its_own() -> None:
                 os.write(writing, b"%d" % min(lists(20)))
             finally:
                 os._exit(0)
+        os.close(writing)
         assert lists(20) == {1}
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert os.read(reading, 10) == b"2", "the child has made a connection"
         assert lists(20) == {1}, "and closed nothing of its parent's"
         os.close(reading)
-        os.close(writing)
+        loop.run_until_complete(client.aclose())
+        loop.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_in_the_event_loop_of_its_parent_waits_for_no_thread() -> None:
+    with FakeEngine([image("web:1")]) as fake:
+        loop = asyncio.new_event_loop()
+        client = DockerClient(fake.host, timeout=5)
+        loop.run_until_complete(client.list_images())
+        child = os.fork()
+        if not child:
+            try:
+                # The bytes that are to wake this loop may all be read by the parent's.
+                loop.call_soon_threadsafe = lambda *args, **kwargs: None  # type: ignore[assignment]
+                os._exit(len(loop.run_until_complete(client.list_images())))
+            finally:
+                os._exit(99)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
         loop.run_until_complete(client.aclose())
         loop.close()
 

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from functools import partial
 from threading import Thread
 from typing import Any, TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 import anyio
 from anyio.lowlevel import current_token
@@ -43,6 +44,8 @@ class _Job:
 
 
 _pending: dict[Any, _Job] = {}
+_loops: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""The process in which each event loop was first seen."""
 
 
 async def in_thread(function: Callable[[*Ts], T], *args: *Ts, in_place: bool = True) -> T:
@@ -53,9 +56,13 @@ async def in_thread(function: Callable[[*Ts], T], *args: *Ts, in_place: bool = T
     So the arguments must be hashable, and what is returned may be shared.
 
     Where no thread can be started (by a limit, or at the end of the process), the function runs in
-    place; without `in_place` that is an `OSError`.
+    place; without `in_place` that is an `OSError`. It also runs in place in a forked process that
+    goes on in its parent's event loop: what is to wake one of the two may wake the other.
     """
-    key = (os.getpid(), function, args)  # threads do not survive a fork
+    process = os.getpid()
+    if _loops.setdefault(current_token().native_token, process) != process:
+        return function(*args)
+    key = (process, function, args)  # threads do not survive a fork
     mine = _Job()
     job = _pending.setdefault(key, mine)
     if job is mine:
